@@ -1,0 +1,311 @@
+"""Training of a pixel prior: EDM loss, warmup-stable-decay learning rate, EMA, resume, validation.
+
+A long training is a chain of short ones: the stable phase is checkpointed and resumed for as long as anyone
+likes; a decay phase of a few minutes turns it into weights worth shipping.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from models.muon import Muon
+from models.unet import DenoisingUNet
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+VALIDATION_SIGMAS = (5, 15, 25, 50, 100)  # on the 0-255 scale
+
+
+@dataclass
+class TrainingConfig:
+    """Everything a training run depends on besides its photographs.
+
+    The noise distribution follows the ablation in the model card: most of the mass where restoration works
+    (0.015-0.8), a tenth above, so that a warm start from nothing works.
+    """
+
+    channels: tuple[int, ...] = (96, 192, 256)
+    blocks: tuple[int, ...] = (2, 2, 2)
+    middle: int = 2
+    batch: int = 32
+    patch: int = 64
+    lr: float = 1e-3
+    optimizer: str = "muon"
+    warmup_steps: int = 200
+    weight_decay: float = 0.0
+    ema: float = 0.999
+    sigma_low: float = 0.015
+    sigma_high: float = 0.8
+    sigma_min: float = 0.005
+    sigma_max: float = 10.0
+    high_share: float = 0.1
+    gradient_clip: float = 1.0
+    seed: int = 0
+    device: str = "cpu"
+    compile: bool = False
+    budget_seconds: float = 3600.0
+    decay_seconds: float = 600.0
+    validate_every_seconds: float = 600.0
+    checkpoint_every_seconds: float = 300.0
+
+
+@dataclass
+class Photographs:
+    """Decoded photographs, uint8 HWC, kept in memory; a few are held out for validation by their name's hash."""
+
+    train: list[NDArray[np.uint8]] = field(default_factory=list)
+    validation: list[NDArray[np.uint8]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, folder: Path, holdout: int = 32) -> Photographs:
+        """Decode every photograph of `folder`; one in `holdout` is kept for validation.
+
+        Raises:
+            FileNotFoundError: the folder holds no photograph.
+        """
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise FileNotFoundError(f"no photographs in {folder}; expected files ending in {sorted(SUFFIXES)}")
+
+        def decode(path: Path) -> NDArray[np.uint8]:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+
+        photographs = cls()
+        with ThreadPoolExecutor() as pool:
+            for path, pixels in zip(files, pool.map(decode, files), strict=True):
+                held_out = int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % holdout == 0
+                (photographs.validation if held_out else photographs.train).append(pixels)
+        if not photographs.train or not photographs.validation:
+            photographs.train += photographs.validation
+            photographs.validation = photographs.train[:1]
+        return photographs
+
+    def batches(self, batch: int, patch: int, seed: int) -> Iterator[Tensor]:
+        """Endless [batch, 3, patch, patch] uint8 crops, uniform over pixels, with the 8 flips and rotations."""
+        rng = np.random.default_rng(seed)
+        usable = [p for p in self.train if min(p.shape[:2]) >= patch]
+        weights = np.array([p.shape[0] * p.shape[1] for p in usable], float)
+        weights /= weights.sum()
+        while True:
+            crops = []
+            for index in rng.choice(len(usable), batch, p=weights):
+                picture = usable[index]
+                top = rng.integers(picture.shape[0] - patch + 1)
+                left = rng.integers(picture.shape[1] - patch + 1)
+                crop = picture[top : top + patch, left : left + patch]
+                crop = np.rot90(crop, rng.integers(4))
+                crops.append(crop[:, ::-1] if rng.integers(2) else crop)
+            yield torch.from_numpy(np.ascontiguousarray(np.stack(crops))).permute(0, 3, 1, 2)
+
+
+def sample_sigma(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels [count] of the mixture in `TrainingConfig`, log-uniform in each part."""
+
+    def log_uniform(low: float, high: float) -> Tensor:
+        u = torch.rand(count, generator=generator)
+        return torch.exp(math.log(low) + u * math.log(high / low))
+
+    low = log_uniform(config.sigma_low, config.sigma_high)
+    high = log_uniform(config.sigma_high, config.sigma_max)
+    return torch.where(torch.rand(count, generator=generator) < config.high_share, high, low)
+
+
+def edm_loss(model: torch.nn.Module, clean: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, mean over all pixels."""
+    s = 0.5
+    weight = (sigma.square() + s * s) / (sigma * s).square()
+    error = model(clean + sigma.view(-1, 1, 1, 1) * noise, sigma) - clean
+    return (weight.view(-1, 1, 1, 1) * error.square()).mean()
+
+
+@torch.no_grad()
+def validate(
+    model: torch.nn.Module, pictures: list[NDArray[np.uint8]], device: str, size: int = 192
+) -> dict[int, float]:
+    """Mean PSNR in dB on a central crop of each picture at each of `VALIDATION_SIGMAS`, with fixed noise."""
+    scores = {}
+    crops = []
+    for p in pictures:
+        top, left = (p.shape[0] - size) // 2, (p.shape[1] - size) // 2
+        if top >= 0 and left >= 0:
+            crops.append(torch.from_numpy(p[top : top + size, left : left + size].copy()).permute(2, 0, 1))
+    clean = torch.stack(crops).float().to(device) / 127.5 - 1.0
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1)).to(device)
+    for level in VALIDATION_SIGMAS:
+        sigma = torch.full((1,), level / 127.5, device=device)
+        psnr = []
+        for row, n in zip(clean, noise, strict=True):
+            with torch.autocast(device.split(":")[0], torch.bfloat16):
+                restored = model((row + sigma.view(-1, 1, 1) * n)[None].contiguous(), sigma)[0]
+            mse = (restored.clamp(-1, 1) - row).square().mean() / 4.0
+            psnr.append(-10.0 * math.log10(mse.item()))
+        scores[level] = sum(psnr) / len(psnr)
+    return scores
+
+
+class Trainer:
+    """One training run in one folder: `state.pt` (resumable), `log.csv`, `config.json`, `ema/` (weights).
+
+    Args:
+        photographs: what to train on.
+        out: folder of the run; an existing `state.pt` in it is resumed.
+        config: see `TrainingConfig`. On resume the network's shape must be that of the checkpoint.
+    """
+
+    def __init__(self, photographs: Photographs, out: Path, config: TrainingConfig) -> None:
+        self.photographs, self.out, self.config = photographs, out, config
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.model = DenoisingUNet(
+            channels=config.channels,
+            blocks=config.blocks,
+            middle=config.middle,
+            sigma_min=config.sigma_min,
+            sigma_max=config.sigma_max,
+        ).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizers = self._optimizers()
+        self.step = 0
+        self.trained_seconds = 0.0
+        if (out / "state.pt").exists():
+            self._resume(out / "state.pt")
+        self.forward = torch.compile(self.model) if config.compile else self.model
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        config = self.config
+        matrices, rest = [], []
+        for name, p in self.model.named_parameters():
+            hidden = p.ndim == 4 and not name.startswith(("head", "tail"))
+            (matrices if hidden and config.optimizer == "muon" else rest).append(p)
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
+        ]
+        if matrices:
+            optimizers.append(Muon(matrices, config.lr, weight_decay=config.weight_decay))
+        return optimizers
+
+    def _resume(self, path: Path) -> None:
+        state = torch.load(path, map_location=self.config.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.trained_seconds = state["step"], state["seconds"]
+
+    def save_state(self) -> None:
+        """Write `state.pt`, replacing the last one only when complete."""
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step,
+            "seconds": self.trained_seconds,
+        }
+        partial = self.out / "state.pt.part"
+        torch.save(state, partial)
+        partial.replace(self.out / "state.pt")
+
+    def train_step(self, clean: Tensor, rate: float) -> float:
+        """One step on a uint8 batch at a learning rate of `rate` times the configured one; returns the loss."""
+        config = self.config
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * rate
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        sigma = sample_sigma(config, clean.shape[0], generator).to(config.device)
+        noise = torch.randn(clean.shape, generator=generator).to(config.device)
+        images = clean.to(config.device).float() / 127.5 - 1.0
+        with torch.autocast(config.device.split(":")[0], torch.bfloat16):
+            loss = edm_loss(self.forward, images, sigma, noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
+        return loss.item()
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Train for the configured budget, yielding a row of numbers now and then; the last has `done`.
+
+        The learning rate stays constant until `decay_seconds` before the end, then falls linearly to zero.
+        `state.pt` keeps the end of the constant phase, `ema/` the weights after the decay.
+        """
+        config = self.config
+        (self.out / "config.json").write_text(json.dumps(asdict(config), indent=2))
+        start, start_step = time.monotonic(), self.step
+        already = self.trained_seconds
+        last_report = last_validation = last_checkpoint = 0.0
+        decaying = False
+        losses: list[float] = []
+        for clean in self.photographs.batches(config.batch, config.patch, config.seed + self.step):
+            elapsed = time.monotonic() - start
+            left = config.budget_seconds - elapsed
+            if not decaying and left <= config.decay_seconds:
+                self.save_state()
+                decaying = True
+            if left <= 0:
+                break
+            rate = min(1.0, (self.step - start_step + 1) / config.warmup_steps)
+            if decaying:
+                rate = min(rate, left / config.decay_seconds)
+            losses.append(self.train_step(clean, rate))
+            self.trained_seconds = already + time.monotonic() - start
+            if not decaying and elapsed - last_checkpoint > config.checkpoint_every_seconds:
+                self.save_state()
+                last_checkpoint = elapsed
+            if elapsed - last_report < 15.0:
+                continue
+            last_report = elapsed
+            row: dict[str, Any] = {
+                "step": self.step,
+                "seconds": round(self.trained_seconds),
+                "rate": round(rate, 4),
+                "loss": round(sum(losses) / len(losses), 5),
+                "patches_per_second": round(len(losses) * config.batch / 15.0, 1),
+            }
+            losses = []
+            if elapsed - last_validation > config.validate_every_seconds:
+                last_validation = elapsed
+                row |= {f"psnr{k}": round(v, 3) for k, v in self._validate().items()}
+                self._log(row)
+            yield row
+        scores = self._validate()
+        self.ema.save_pretrained(self.out / "ema")
+        row = {"step": self.step, "seconds": round(self.trained_seconds), "rate": 0.0}
+        row |= {f"psnr{k}": round(v, 3) for k, v in scores.items()}
+        self._log(row)
+        yield {**row, "done": True}
+
+    def _validate(self) -> dict[int, float]:
+        return validate(self.ema, self.photographs.validation, self.config.device)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        path = self.out / "log.csv"
+        columns = ["step", "seconds", "rate", "loss", "patches_per_second"]
+        columns += [f"psnr{k}" for k in VALIDATION_SIGMAS]
+        new = not path.exists()
+        with path.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)

@@ -1,0 +1,1 @@
+"""Restore photographs with a diffusion prior: image in, image out."""
