@@ -27,7 +27,10 @@ class Plan:
         y: the measurement, [1, ...].
         degradation: how it came about.
         sampler: turns a `Problem` into a generator of denoiser calls.
-        finish: applied to the sampler's result [N, C, H, W] (cropping, a tone curve).
+        finish: applied to the sampler's result [N, C, H, W] (cropping, say).
+        finish_map: the same for an uncertainty map.
+        baseline: the picture to blend with when `strength` < 1, in the result's size; None for the source itself.
+        effective: parameters as they were used, where they differ from those given.
         found: what was estimated from the picture (noise, JPEG quality, exposure, ...), for the report.
         warnings: what the user should know.
     """
@@ -36,6 +39,9 @@ class Plan:
     degradation: Degradation
     sampler: Callable[[Problem], Sampling]
     finish: Callable[[Tensor], Tensor] = unchanged
+    finish_map: Callable[[Tensor], Tensor] = unchanged
+    baseline: Callable[[], Tensor] | None = None
+    effective: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
