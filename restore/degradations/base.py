@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from restore.degradations.noise import GaussianNoise, NoiseModel
+from restore.degradations.spectral import Spectrum
+from restore.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,14 @@ class LinearDegradation(Degradation):
     @abstractmethod
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], expected RMS error of `initial_estimate` under the white prior: sqrt(trace of the posterior / pixels)."""
+
+    def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
+        """Singular value decomposition of A for pictures of `image_shape`; DDRM and DDNM+ need it.
+
+        Raises:
+            ParameterError: this operator has no decomposition that is cheap enough.
+        """
+        raise ParameterError(
+            f"{type(self).__name__} has no singular value decomposition at size {image_shape[2]}x{image_shape[3]}; "
+            "choose a sampler that does not need one"
+        )
