@@ -118,8 +118,10 @@ def _load(path: Path, device: torch.device) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CorruptWeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    for name, shape in expected.items():
-        if name not in weights or tuple(weights[name].shape) != shape:
-            found = list(weights[name].shape) if name in weights else "nothing"
-            raise CorruptWeightsError(f"{path} does not hold LPIPS weights: {name} should be {list(shape)}, is {found}")
+    for name, wanted in expected.items():
+        if name not in weights or tuple(weights[name].shape) != wanted:
+            found = list(weights[name].shape) if name in weights else "missing"
+            raise CorruptWeightsError(
+                f"{path} does not hold LPIPS weights: {name} should be {list(wanted)}, is {found}"
+            )
     return {name: weights[name].to(device, torch.float32) for name in expected}
