@@ -1,0 +1,93 @@
+"""Training: it learns, it resumes exactly, it keeps validation pictures apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.muon import orthogonalise
+from models.training import Photographs, Trainer, TrainingConfig, sample_sigma
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty small pictures of smooth blobs."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((64, 48), Image.Resampling.BICUBIC).save(tmp_path / f"{i:02}.png")
+    return tmp_path
+
+
+TINY = {"channels": (8, 16), "blocks": (1, 1), "middle": 1, "batch": 4, "patch": 16, "warmup_steps": 5}
+
+
+def test_validation_pictures_are_never_trained_on(folder: Path) -> None:
+    photographs = Photographs.load(folder, holdout=4)
+    assert len(photographs.train) + len(photographs.validation) == 40
+    assert 2 <= len(photographs.validation) <= 20
+    again = Photographs.load(folder, holdout=4)
+    assert all(np.array_equal(a, b) for a, b in zip(photographs.validation, again.validation, strict=True))
+
+
+def test_folder_without_photographs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        Photographs.load(tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_training_lowers_the_loss(folder: Path, tmp_path: Path, optimizer: str) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY, optimizer=optimizer, lr=1e-2, sigma_low=0.4, high_share=0.0)
+    trainer = Trainer(photographs, tmp_path / "run", config)
+    batches = photographs.batches(config.batch, config.patch, 0)
+    losses = [trainer.train_step(next(batches), 1.0) for _ in range(60)]
+    assert sum(losses[-15:]) < 0.85 * sum(losses[:15])
+
+
+def test_resumed_training_continues_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY)
+    batches = [next(photographs.batches(4, 16, seed)) for seed in range(6)]
+    straight = Trainer(photographs, tmp_path / "a", config)
+    for b in batches:
+        straight.train_step(b, 1.0)
+    first = Trainer(photographs, tmp_path / "b", config)
+    for b in batches[:3]:
+        first.train_step(b, 1.0)
+    first.save_state()
+    second = Trainer(photographs, tmp_path / "b", config)
+    assert second.step == 3
+    for b in batches[3:]:
+        second.train_step(b, 1.0)
+    for p, q in zip(straight.ema.parameters(), second.ema.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=1e-5)
+
+
+def test_run_ends_with_decayed_weights_and_a_resumable_state(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    for p in range(len(photographs.validation)):
+        photographs.validation[p] = np.tile(photographs.validation[p], (4, 4, 1))
+    config = TrainingConfig(**TINY, budget_seconds=1.5, decay_seconds=0.5)
+    rows = list(Trainer(photographs, tmp_path / "run", config).run())
+    assert rows[-1]["done"] and rows[-1]["psnr25"] > 5.0
+    assert (tmp_path / "run/ema/diffusion_pytorch_model.safetensors").exists()
+    assert (tmp_path / "run/log.csv").read_text().startswith("step,seconds,rate,loss")
+    stable = torch.load(tmp_path / "run/state.pt", weights_only=True)
+    assert 0 < stable["step"] < rows[-1]["step"]
+
+
+def test_noise_levels_follow_the_mixture() -> None:
+    config = TrainingConfig()
+    sigma = sample_sigma(config, 20_000, torch.Generator().manual_seed(0))
+    assert config.sigma_low <= sigma.min() and sigma.max() <= config.sigma_max
+    assert abs((sigma > config.sigma_high).float().mean().item() - config.high_share) < 0.01
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    matrices = torch.randn(3, 24, 60, generator=torch.Generator().manual_seed(0))
+    for rows in (matrices, matrices.mT):
+        singular = torch.linalg.svdvals(orthogonalise(rows).float())
+        assert 0.6 < singular.min() and singular.max() < 1.3
