@@ -30,6 +30,9 @@ from models.unet import DenoisingUNet
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 VALIDATION_SIGMAS = (5, 15, 25, 50, 100)  # on the 0-255 scale
 
+#: Photographs shown in examples/: held out, so that what the README shows was never trained on.
+SHOWN = {"budgie_9ad2f8f9.jpg", "budgie_2bbd0bfe.jpg", "budgie_b60e6874.jpg", "budgie_0b2a6bde.jpg"}
+
 
 @dataclass
 class TrainingConfig:
@@ -89,7 +92,7 @@ class Photographs:
         photographs = cls()
         with ThreadPoolExecutor() as pool:
             for path, pixels in zip(files, pool.map(decode, files), strict=True):
-                held_out = int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % holdout == 0
+                held_out = path.name in SHOWN or int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % holdout == 0
                 (photographs.validation if held_out else photographs.train).append(pixels)
         if not photographs.train or not photographs.validation:
             photographs.train += photographs.validation
@@ -126,9 +129,9 @@ def sample_sigma(config: TrainingConfig, count: int, generator: torch.Generator)
     return torch.where(torch.rand(count, generator=generator) < config.high_share, high, low)
 
 
-def edm_loss(model: torch.nn.Module, clean: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, mean over all pixels."""
-    s = 0.5
+def edm_loss(model: torch.nn.Module, clean: Tensor, sigma: Tensor, noise: Tensor, s: float = 0.5) -> Tensor:
+    """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, s = sigma_data, mean over all
+    pixels."""
     weight = (sigma.square() + s * s) / (sigma * s).square()
     error = model(clean + sigma.view(-1, 1, 1, 1) * noise, sigma) - clean
     return (weight.view(-1, 1, 1, 1) * error.square()).mean()

@@ -1,0 +1,30 @@
+"""Colorize: the luma is known, the chroma is not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from restore.degradations import Grey
+from restore.degradations.noise import GaussianNoise
+from restore.prior.protocol import PriorInfo
+from restore.sampling import few_step_sigmas, unified
+from restore.tasks.parameters import Parameters
+from restore.tasks.plan import Plan, Source
+
+STEPS = 16
+
+
+def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
+    """The most probable colours for a grey picture; muted, for an average over plausible colours is."""
+    level = 0.3 if parameters.noise == "auto" else float(parameters.noise)
+    degradation = Grey(GaussianNoise(max(level, 0.3) / 127.5))
+    steps = parameters.steps or STEPS
+    fidelity = parameters.effective_fidelity
+    return Plan(
+        y=degradation.forward(source.image),
+        degradation=degradation,
+        sampler=partial(unified, sigmas=few_step_sigmas(steps, fidelity, start=1.0), fidelity=fidelity),
+        found={"noise": level},
+        effective={"steps": steps},
+        colour=True,
+    )
