@@ -1,0 +1,3 @@
+"""What people run: the command line."""
+
+__version__ = "0.1.0"
