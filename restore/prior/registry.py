@@ -2,7 +2,7 @@
 
 A distribution offers priors through entry points of the group "pellucid.priors". Each names a prior and points to a
 function `load_denoiser(name, *, runtime, device) -> Denoiser`; the one called "default" answers for no name at all, and
-for names that have no entry point of their own (folders of adapted weights, for example).
+for names that have no entry point of their own.
 """
 
 from __future__ import annotations

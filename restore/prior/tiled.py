@@ -84,11 +84,11 @@ class TiledDenoiser:
     one and accumulated in float32. The grid's place depends on the bits of a row's sigma (`grid_phases`), so seams do
     not pile up over the steps of a sampler and the same (x, sigma) always has the same answer. When the receptive
     field is at most the overlap, the result is that of the whole picture. A picture that fits in one tile goes
-    straight through.
+    straight through; others are divided evenly, so that their tiles are no larger than their number asks for.
 
     Args:
         denoiser: answers for tiles.
-        tile: side of a tile; rounded up to `multiple_of`, replaced by `native_size` where the denoiser has one.
+        tile: largest side of a tile; rounded up to `multiple_of`, replaced by `native_size` where the denoiser has one.
         overlap: least number of pixels that neighbours share; when None, the receptive field, but at least 16 pixels
             and at most a quarter of a tile (little of a network's receptive field is effective, Luo et al. 2016).
         max_batch: tiles in one call of the denoiser.
@@ -162,21 +162,26 @@ class TiledDenoiser:
 
     def _axis(self, length: int) -> tuple[int, int]:
         """Length of an axis after padding, and of the tiles along it."""
-        if self._denoiser.info.native_size is not None:
-            return max(length, self.tile), self.tile
+        fixed = self._denoiser.info.native_size is not None
         multiple = self._denoiser.info.multiple_of
-        grown = -(-length // multiple) * multiple
-        return grown, min(grown, self.tile)
+        grown = max(length, self.tile) if fixed else -(-length // multiple) * multiple
+        if fixed or grown <= self.tile:
+            return grown, min(grown, self.tile)
+        count = self._count(grown, self.tile)
+        even = math.ceil((grown + count * self.overlap) / count)
+        return grown, -(-even // multiple) * multiple
+
+    def _count(self, length: int, tile: int) -> int:
+        """Tiles along an axis: enough to leave the grid room to move by one overlap."""
+        return math.ceil(length / (tile - self.overlap))
 
     def _grid(self, length: int, tile: int, phase: int) -> tuple[list[int], Tensor]:
         """Starts of the tiles along an axis, and their windows."""
-        overlap = min(self.overlap, tile // 2)
-        stride = tile - overlap
-        gaps = math.ceil((length - tile) / stride)
-        # Offsets that need no further tile; a long side affords one more so that its grid can always move.
-        room = gaps * stride - (length - tile)
-        room = max(room, stride // 2) if gaps >= 4 else min(room, stride - 1)
+        if length == tile:
+            return [0], torch.ones(1, tile)
+        count, stride = self._count(length, tile), tile - self.overlap
+        room = min(count * stride + self.overlap - length, stride - 1)
         multiple = self._denoiser.info.multiple_of
         offset = phase * room // (PHASES - 1) // multiple * multiple
-        starts = tile_starts(length, tile, overlap, offset)
-        return starts, axis_windows(starts, length, tile, overlap, self._margin)
+        starts = tile_starts(length, tile, self.overlap, offset)
+        return starts, axis_windows(starts, length, tile, self.overlap, self._margin)

@@ -114,8 +114,16 @@ def test_pictures_survive_blending_unchanged(size):
 def test_tiles_have_one_shape_and_bounded_batches():
     inner = Blur(multiple=8)
     TiledDenoiser(inner, tile=64, max_batch=5)(torch.zeros(1, 3, 150, 211), torch.ones(1))
-    assert {shape[1:] for shape in inner.batches} == {(3, 64, 64)}
+    assert len({shape[1:] for shape in inner.batches}) == 1
+    assert max(inner.batches[0][2:]) <= 64
     assert max(shape[0] for shape in inner.batches) == 5
+
+
+def test_a_picture_is_divided_evenly():
+    inner = Blur()
+    TiledDenoiser(inner, tile=64, overlap=16, max_batch=1)(torch.zeros(1, 3, 64, 100), torch.ones(1))
+    # Three tiles of 64 would hold 192 columns.
+    assert len(inner.batches) <= 3 and sum(shape[3] for shape in inner.batches) <= 100 + 3 * 16 + 2
 
 
 def test_a_fixed_size_network_sees_its_size_only():

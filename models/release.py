@@ -1,0 +1,252 @@
+"""Turning the weights of a training run into a shipped prior.
+
+    python -m models.release RUN/ema --photographs FOLDER
+
+writes `weights/photo/` (config, float16 weights, v(sigma), model card) and `weights/photo.json` (facts and digests).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.denoiser import TorchDenoiser, network_info
+from models.error_table import SIGMAS, central_crops, measure_error_table, save_error_table
+from models.registry import (
+    CONFIG_FILE,
+    DEFAULT,
+    TABLE_FILE,
+    WEIGHTS,
+    WEIGHTS_FILE,
+    PriorFacts,
+    file_sha256,
+    load_network,
+    verify,
+)
+from models.training import VALIDATION_SIGMAS, Photographs
+from restore.errors import CorruptWeightsError
+from restore.prior.protocol import Denoiser
+
+CARD_FILE = "MODEL_CARD.md"
+CITATION = "Pellucid: photo restoration with a diffusion prior"
+
+CARD = """\
+# Prior `{name}`
+
+A noise-conditional denoiser of colour photographs ({family}, {millions:.2f} million parameters, fully convolutional,
+without normalisation) in the EDM parametrisation: D(x, sigma) = E[x0 | x0 + sigma n = x], range [-1, 1], trained for
+sigma from {sigma_min} to {sigma_max}. Weights are stored in float16 and used in float32 or bfloat16.
+
+## Use
+
+It is the prior of every task of Pellucid, and a denoiser on its own. Any size; pictures are tiled.
+
+## Training
+
+{training}
+
+## Data and licences
+
+{data}
+
+Licence of the code: {code}. Licence of the weights: {weights}.
+
+## Scores
+
+Mean PSNR in dB on {pictures} held-out photographs (central crops of {size}x{size} pixels, known sigma, float16
+weights):
+
+| sigma (0-255) | {sigmas} |
+|---|{rule}|
+| PSNR | {scores} |
+
+The mean squared error at each noise level, v(sigma), is in `{table}`.
+
+## Limits
+
+Photographs only: text, drawings and medical or satellite pictures were not in the training data. What noise has erased
+is replaced by what is plausible, not by what was there: a restored face or number plate is no evidence. The prior sees
+about {field} pixels around each pixel and knows nothing of the scene beyond.
+"""
+
+
+def training_summary(run: Path) -> dict[str, Any]:
+    """Steps, seconds and settings of a training run, from its `log.csv` and `config.json`; empty without them."""
+    summary: dict[str, Any] = {}
+    if (run / "log.csv").exists():
+        with (run / "log.csv").open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if rows:
+            summary |= {"steps": int(rows[-1]["step"]), "seconds": int(float(rows[-1]["seconds"]))}
+    if (run / CONFIG_FILE).exists():
+        summary["settings"] = json.loads((run / CONFIG_FILE).read_text())
+    return summary
+
+
+@torch.no_grad()
+def denoising_scores(denoiser: Denoiser, pictures: Sequence[Tensor], seed: int = 1) -> dict[str, float]:
+    """Mean PSNR in dB over pictures [C, H, W] at each of `VALIDATION_SIGMAS` (0-255), estimates clipped."""
+    scores = {}
+    for level in VALIDATION_SIGMAS:
+        generator = torch.Generator().manual_seed(seed)
+        psnr = []
+        for picture in pictures:
+            noise = torch.randn(picture.shape, generator=generator)
+            sigma = torch.tensor([level / 127.5])
+            estimate = denoiser((picture + sigma * noise)[None], sigma)[0].clamp(-1, 1)
+            psnr.append(-10.0 * np.log10((estimate - picture).square().mean().item() / 4.0))
+        scores[str(level)] = round(float(np.mean(psnr)), 3)
+    return scores
+
+
+def release(
+    ema_folder: Path,
+    out: Path = WEIGHTS / DEFAULT,
+    *,
+    photographs: Sequence[NDArray[np.uint8]],
+    data: str = "Photographs under free licences.",
+    weights_licence: str = "Apache-2.0",
+    training: dict[str, Any] | None = None,
+    sigmas: Sequence[float] = SIGMAS,
+    size: int = 256,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> PriorFacts:
+    """Write a shipped prior; what was there under its name is replaced only once everything is ready.
+
+    Args:
+        ema_folder: `config.json` and safetensors of the weights to ship (`DenoisingUNet.save_pretrained`).
+        out: folder of the prior; its name is the prior's, and the facts go beside it as NAME.json.
+        photographs: held out from training, uint8 HWC, on which v(sigma) and the scores are measured.
+        data: the model card's account of the training photographs and their licences, Markdown.
+        weights_licence: SPDX identifier.
+        training: summary for facts and card; read from the run around `ema_folder` when None.
+        sigmas: noise levels of the error table.
+        size: side of the central crops that are measured; smaller photographs are left out.
+        device: where to measure.
+        precision: in which to measure, see `TorchDenoiser`.
+
+    Raises:
+        CorruptWeightsError: the folder holds no usable network, or a weight float16 cannot hold.
+        ValueError: no photograph is at least `size` pixels high and wide.
+    """
+    source = load_network(ema_folder)
+    halves = {key: value.to(torch.float16).contiguous() for key, value in source.state_dict().items()}
+    for key, value in halves.items():
+        if not bool(value.isfinite().all()):
+            raise CorruptWeightsError(f"{ema_folder}: {key} is not finite in float16; do not release these weights")
+    training = training_summary(ema_folder.parent) if training is None else training
+    name = out.name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".release-") as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir()
+        shutil.copyfile(ema_folder / CONFIG_FILE, folder / CONFIG_FILE)
+        save_file(halves, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        # Measured with the weights as users will get them: read back from float16.
+        network = load_network(folder)
+        info = network_info(network, name)
+        denoiser = TorchDenoiser(network, info, device, precision)
+        pictures = central_crops(photographs, size)
+        save_error_table(measure_error_table(denoiser, pictures, sigmas), folder / TABLE_FILE)
+        scores = denoising_scores(denoiser, pictures)
+        parameters = sum(p.numel() for p in source.parameters())
+        card = CARD.format(
+            name=name,
+            family=type(network).__name__,
+            millions=parameters / 1e6,
+            sigma_min=info.sigma_min,
+            sigma_max=info.sigma_max,
+            training=_describe(training),
+            data=data.strip(),
+            code="Apache-2.0",
+            weights=weights_licence,
+            pictures=len(pictures),
+            size=size,
+            sigmas=" | ".join(scores),
+            rule="---|" * (len(scores) - 1) + "---",
+            scores=" | ".join(f"{score:.2f}" for score in scores.values()),
+            table=TABLE_FILE,
+            field=info.receptive_field,
+        )
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        files = {
+            file: {"sha256": file_sha256(folder / file), "bytes": (folder / file).stat().st_size}
+            for file in (CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE)
+        }
+        facts = PriorFacts(
+            name=name,
+            family=type(network).__name__,
+            tasks=("any",),
+            licence={"code": "Apache-2.0", "weights": weights_licence},
+            folder=out,
+            files=files,
+            sigma_min=info.sigma_min,
+            sigma_max=info.sigma_max,
+            channels=info.channels,
+            multiple_of=info.multiple_of,
+            receptive_field=info.receptive_field,
+            parameters=parameters,
+            citation=CITATION,
+            training=training,
+            scores={"validation": scores},
+        )
+        record = {key: value for key, value in asdict(facts).items() if key != "folder"}
+        (Path(scratch) / "facts.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rename(Path(scratch) / "previous")
+        folder.rename(out)
+        (Path(scratch) / "facts.json").replace(out.parent / f"{name}.json")
+    return verify(name, out.parent)
+
+
+def _describe(training: dict[str, Any]) -> str:
+    """The training summary as Markdown."""
+    lines = []
+    if "steps" in training:
+        hours = training["seconds"] / 3600
+        lines.append(f"{training['steps']} steps in {hours:.1f} hours; the weights are a moving average (EMA).")
+    if "command" in training:
+        lines.append(f"    {training['command']}")
+    if "settings" in training:
+        lines.append("Settings: " + ", ".join(f"{k} {v}" for k, v in training["settings"].items()) + ".")
+    return "\n\n".join(lines) or "No record was kept."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Release weights from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m models.release", description="Ship the weights of a training run.")
+    parser.add_argument("ema", type=Path, help="folder with config.json and safetensors, such as RUN/ema")
+    parser.add_argument("--photographs", type=Path, required=True, help="folder that the run was trained on")
+    parser.add_argument("--out", type=Path, default=WEIGHTS / DEFAULT, help="folder of the prior")
+    parser.add_argument("--data", type=Path, help="Markdown file: the model card's data section")
+    parser.add_argument("--weights-licence", default="Apache-2.0", help="SPDX identifier")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    facts = release(
+        options.ema,
+        options.out,
+        photographs=Photographs.load(options.photographs).validation,
+        weights_licence=options.weights_licence,
+        device=options.device,
+        **({"data": options.data.read_text(encoding="utf-8")} if options.data else {}),
+    )
+    print(f"{facts.folder}: {facts.parameters / 1e6:.2f} million parameters, {facts.digest}")
+    print("validation PSNR:", ", ".join(f"sigma {k}: {v} dB" for k, v in facts.scores["validation"].items()))
+
+
+if __name__ == "__main__":
+    main()
