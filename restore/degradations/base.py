@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from restore.degradations.cosine_form import CosineForm
 from restore.degradations.noise import GaussianNoise, NoiseModel
 from restore.degradations.spectral import Spectrum
 from restore.errors import ParameterError
@@ -64,12 +67,27 @@ class Degradation(ABC):
         """A(x) + n with noise drawn from the noise model."""
         return self.noise.sample(self.forward(x), generator)
 
+    def with_noise(self, noise: NoiseModel) -> Self:
+        """The same degradation with another noise model."""
+        changed = copy.copy(self)
+        changed.noise = noise
+        return changed
+
+    def __matmul__(self, inner: Degradation) -> Degradation:
+        """`self @ inner`: self after inner, with self's noise (see `composition.compose`)."""
+        from restore.degradations.composition import compose
+
+        return compose(self, inner)
+
 
 class LinearDegradation(Degradation):
     """A linear A. Subclasses give `forward`, `adjoint` and, where one exists, a closed-form `solve`."""
 
     #: Prior variance of the regularised inverse (sigma_data^2 = 0.25 in [-1, 1]; design notes, 4.6).
     prior_variance: float = 0.25
+
+    #: Whether `forward` and `adjoint` compute in float64 when given it; ill-conditioned solves then do.
+    double: bool = True
 
     @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
@@ -101,6 +119,10 @@ class LinearDegradation(Degradation):
     @abstractmethod
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], expected RMS error of `initial_estimate` under the white prior: sqrt(trace of the posterior / pixels)."""
+
+    def cosine_form(self, image_shape: tuple[int, int, int, int]) -> CosineForm | None:
+        """A for pictures of `image_shape` in terms of cosine transforms, where that is possible."""
+        return None
 
     def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
         """Singular value decomposition of A for pictures of `image_shape`; DDRM and DDNM+ need it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -21,7 +22,7 @@ class Spectrum:
     and both `to_v` and (off the null space) `to_u` keep white noise white.
 
     Attributes:
-        singular: singular values >= 0, float32, broadcastable against the coefficients: [1, 1 or C', H', W'] or
+        singular: singular values >= 0, float32 (move it to the picture's device), broadcastable against the coefficients: [1, 1 or C', H', W'] or
             [N, ...] where the degradation differs from row to row.
         to_v: picture [N, C, H, W] -> V^T x.
         from_v: coefficients -> V c, a picture.
@@ -34,3 +35,30 @@ class Spectrum:
     from_v: Callable[[Tensor], Tensor]
     to_u: Callable[[Tensor], Tensor]
     from_u: Callable[[Tensor], Tensor]
+
+
+def kronecker_spectrum(rows: Tensor, columns: Tensor) -> Spectrum:
+    """Spectrum of x -> rows x columns^T from the decompositions of two small dense matrices.
+
+    Args:
+        rows: [h, H] with h <= H.
+        columns: [w, W] with w <= W.
+    """
+    left_h, sh, right_h = torch.linalg.svd(rows.double())
+    left_w, sw, right_w = torch.linalg.svd(columns.double())
+    (h, height), (w, width) = rows.shape, columns.shape
+    singular = torch.zeros(1, 1, height, width)
+    singular[0, 0, :h, :w] = torch.outer(sh, sw).float()
+
+    def to_u(y: Tensor) -> Tensor:
+        out = y.new_zeros(*y.shape[:2], height, width)
+        out[..., :h, :w] = left_h.to(y).T @ y @ left_w.to(y)
+        return out
+
+    return Spectrum(
+        singular=singular,
+        to_v=lambda x: right_h.to(x) @ x @ right_w.to(x).T,
+        from_v=lambda c: right_h.to(c).T @ c @ right_w.to(c),
+        to_u=to_u,
+        from_u=lambda c: left_h.to(c) @ c[..., :h, :w] @ left_w.to(c).T,
+    )

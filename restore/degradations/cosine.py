@@ -1,0 +1,62 @@
+"""The orthonormal discrete cosine transform (type II): the eigenvectors of every symmetric filter under half-sample
+symmetric borders."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def _phase(n: int, like: Tensor) -> Tensor:
+    angle = torch.arange(n // 2 + 1, dtype=torch.float64) * (-math.pi / (2 * n))
+    phase = torch.polar(torch.ones_like(angle), angle)
+    return phase.to(like.device, torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+
+
+def _scale(n: int, like: Tensor) -> Tensor:
+    scale = torch.full((n,), math.sqrt(2.0 / n), dtype=like.dtype, device=like.device)
+    scale[0] = math.sqrt(1.0 / n)
+    return scale
+
+
+def _dct_last(x: Tensor) -> Tensor:
+    n = x.shape[-1]
+    shuffled = torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), -1)
+    turned = torch.fft.rfft(shuffled, dim=-1) * _phase(n, x)
+    tail = turned.imag[..., 1 : (n + 1) // 2].flip(-1).neg()
+    return torch.cat((turned.real, tail), -1) * _scale(n, x)
+
+
+def _idct_last(x: Tensor) -> Tensor:
+    n = x.shape[-1]
+    x = x / _scale(n, x)
+    mirrored = torch.cat((torch.zeros_like(x[..., :1]), x.flip(-1)), -1)[..., : n // 2 + 1]
+    turned = torch.complex(x[..., : n // 2 + 1].contiguous(), -mirrored) * _phase(n, x).conj()
+    shuffled = torch.fft.irfft(turned, n=n, dim=-1)
+    out = torch.empty_like(shuffled)
+    half = (n + 1) // 2
+    out[..., ::2] = shuffled[..., :half]
+    out[..., 1::2] = shuffled[..., half:].flip(-1)
+    return out
+
+
+def dct(x: Tensor, dim: int) -> Tensor:
+    """Orthonormal DCT-II along `dim`, by one FFT of the same length (Makhoul 1980, eq. 9 and 11)."""
+    return _dct_last(x) if dim in (-1, x.ndim - 1) else _dct_last(x.transpose(dim, -1)).transpose(dim, -1)
+
+
+def idct(x: Tensor, dim: int) -> Tensor:
+    """Inverse of `dct`."""
+    return _idct_last(x) if dim in (-1, x.ndim - 1) else _idct_last(x.transpose(dim, -1)).transpose(dim, -1)
+
+
+def dct2(x: Tensor) -> Tensor:
+    """Orthonormal DCT-II along the last two axes."""
+    return dct(dct(x, -1), -2)
+
+
+def idct2(x: Tensor) -> Tensor:
+    """Inverse of `dct2`."""
+    return idct(idct(x, -2), -1)

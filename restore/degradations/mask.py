@@ -1,0 +1,120 @@
+"""Missing pixels: inpainting."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restore.degradations.base import Estimate, LinearDegradation
+from restore.degradations.gain import noise_diagonal, per_row, row_mean
+from restore.degradations.noise import NoiseModel
+from restore.degradations.spectral import Spectrum
+from restore.errors import ParameterError
+
+
+class Mask(LinearDegradation):
+    """y = m x + n on the known pixels; what a measurement holds elsewhere is ignored.
+
+    Args:
+        known: [H, W], [1, 1, H, W] or [N, 1, H, W]; True (or non-zero) where the pixel is KNOWN.
+        noise: of the known pixels.
+
+    Raises:
+        ParameterError: another shape; or, at use, another size or batch than the picture's.
+    """
+
+    def __init__(self, known: Tensor, noise: NoiseModel | None = None) -> None:
+        super().__init__(noise)
+        shape = tuple(known.shape)
+        if not (known.ndim == 2 or (known.ndim == 4 and known.shape[1] == 1)) or known.numel() == 0:
+            raise ParameterError(f"the mask must be [H, W] or [N, 1, H, W]; got {list(shape)}")
+        self.known = (known != 0).view(-1, 1, *shape[-2:])
+
+    def _fitting(self, x: Tensor) -> Tensor:
+        n, _, h, w = self.known.shape
+        if (h, w) != tuple(x.shape[-2:]):
+            raise ParameterError(
+                f"the mask is {w}x{h} pixels, the picture {x.shape[-1]}x{x.shape[-2]}; give a mask of the same size"
+            )
+        if n not in (1, x.shape[0]):
+            raise ParameterError(f"{n} masks were given for {x.shape[0]} pictures; give one, or one a picture")
+        return self.known.to(x.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with zeros where it is unknown."""
+        return x * self._fitting(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The same: A is symmetric."""
+        return y * self._fitting(y)
+
+    def image_shape(self, y: Tensor) -> tuple[int, int, int, int]:
+        """The measurement's own shape."""
+        n, c, h, w = y.shape
+        return n, c, h, w
+
+    def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
+        """r / (S + v) on the known pixels and zero elsewhere, for any diagonal S."""
+        return r * self._fitting(r) / (noise_diagonal(noise_variance, v, 1.0, r) + per_row(v, r))
+
+    def initial_estimate(self, y: Tensor) -> Estimate:
+        """Known pixels as they are, holes filled smoothly from around them."""
+        known = self._fitting(y).expand(y.shape[0], -1, -1, -1)
+        return Estimate(fill_holes(y, known), self.estimate_error(y))
+
+    def estimate_error(self, y: Tensor) -> Tensor:
+        """[N]: the noise on known pixels, and on unknown ones the error the filling makes when it is tried out.
+
+        The holes, moved by half the picture, are cut out of the known pixels and filled again. Where that leaves
+        fewer than half of the known pixels, or hides none of them, a white prior's deviation is assumed.
+        """
+        known = self._fitting(y).expand(y.shape[0], -1, -1, -1)
+        h, w = y.shape[-2:]
+        hidden = known & ~known.roll((h // 2, w // 2), (-2, -1))
+        kept = known & ~hidden
+        miss = (fill_holes(y, kept) - y).square().mean(1, keepdim=True) * hidden
+        count = hidden.sum((1, 2, 3))
+        tried = (count > 0) & (2 * kept.sum((1, 2, 3)) >= known.sum((1, 2, 3)))
+        hole = torch.where(tried, miss.sum((1, 2, 3)) / count.clamp_min(1), self.prior_variance)
+        noise = row_mean(self.noise.variance(y)).to(hole)
+        share = known.float().mean((1, 2, 3))
+        return (share * noise + (1.0 - share) * hole).sqrt().to(torch.float32)
+
+    def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
+        """A is diagonal: U = V = I, S = m."""
+
+        def same(x: Tensor) -> Tensor:
+            return x
+
+        def zeroed(x: Tensor) -> Tensor:
+            return x * self._fitting(x)
+
+        return Spectrum(self.known.float(), same, same, zeroed, zeroed)
+
+
+def fill_holes(y: Tensor, known: Tensor) -> Tensor:
+    """Known pixels kept, the others interpolated: averages of known pixels on ever coarser grids fill what the finer
+    ones leave open (the pull-push algorithm, Gortler et al. 1996, section 3.4).
+
+    Args:
+        y: [N, C, H, W].
+        known: [N, 1, H, W] bool; where none is known, the picture is zero (grey).
+    """
+    return _fill(y, known.to(y.dtype))
+
+
+def _fill(values: Tensor, weight: Tensor) -> Tensor:
+    h, w = values.shape[-2:]
+    if h == 1 and w == 1:
+        return values * (weight > 0)
+
+    def halve(t: Tensor) -> Tensor:
+        padded = F.pad(t, (0, w % 2, 0, h % 2))
+        return F.avg_pool2d(padded, 2) * 4.0
+
+    total = halve(weight)
+    coarse = _fill(halve(values * weight) / total.clamp_min(1e-6), total.clamp_max(1.0))
+    size = (h + h % 2, w + w % 2)
+    smooth = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)[..., :h, :w]
+    return weight * values + (1.0 - weight) * smooth
