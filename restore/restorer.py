@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ParameterError
-from restore.images import ImageSource, Picture, decode
+from restore.images import ImageSource, decode
 from restore.prior.protocol import Denoiser
 from restore.result import Result
 from restore.sampling.driver import Progress, run
@@ -72,13 +72,13 @@ class Restorer:
         if task not in TASKS:
             raise ParameterError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
         picture = decode(image)
-        plan = TASKS[task](_source(picture), settings, self.denoiser.info)
+        plan = TASKS[task](Source(**picture.source()), settings, self.denoiser.info)
         counter = _Counter(on_step, settings.samples)
         mean, spread = self._sample(plan, settings, counter, cancelled)
         restored = plan.finish(mean)
         if settings.strength < 1.0:
             given = picture.image if plan.baseline is None else plan.baseline()
-            restored = given.lerp(restored, settings.strength)
+            restored = torch.lerp(given, restored, settings.strength)
         report = {
             "task": task,
             "parameters": _described(settings, plan),
@@ -90,7 +90,7 @@ class Restorer:
             "digest": self.denoiser.info.digest,
             "warnings": [*picture.warnings, *plan.warnings],
         }
-        return Result(restored.clamp(-1.0, 1.0), spread, picture, report)
+        return Result(restored.clamp_(-1.0, 1.0), spread, picture.coloured() if plan.colour else picture, report)
 
     def _sample(
         self, plan: Plan, settings: Parameters, on_step: OnStep, cancelled: Cancelled | None
@@ -164,10 +164,6 @@ def _parameters(given: dict[str, Any]) -> Parameters:
         return Parameters(**given)
     except TypeError as error:
         raise ParameterError(str(error)) from error
-
-
-def _source(picture: Picture) -> Source:
-    return Source(picture.image, picture.grey, picture.quantisation, picture.subsampling)
 
 
 def _described(settings: Parameters, plan: Plan) -> dict[str, Any]:

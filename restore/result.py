@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from restore.errors import ParameterError
 from restore.images import Picture, encode, save, save_map, to_array, to_pil
 
 if TYPE_CHECKING:
@@ -50,16 +51,22 @@ class Result:
         return parameters
 
     def encode(self, format: str | None = None, *, keep_gps: bool = False) -> bytes:
-        """The encoded file; `format` defaults to the given picture's."""
-        return encode(self.picture, self.tensor, format=format, keep_gps=keep_gps)
+        """The encoded file; `format` defaults to the given picture's. What the format could not keep is added to the
+        report's warnings."""
+        return encode(
+            self.picture, self.tensor, format=format, keep_gps=keep_gps, warnings=self.report["warnings"]
+        )
 
     def save(self, path: str | PathLike[str], *, keep_gps: bool = False) -> None:
         """Write the restored picture; the suffix chooses the format. An existing file is replaced only when complete.
 
+        What the format could not keep is added to the report's warnings.
+
         Raises:
-            OutputError: the path cannot be written or its suffix is unknown.
+            ParameterError: an unknown suffix.
+            OutputError: the path cannot be written.
         """
-        save(self.picture, self.tensor, path, keep_gps=keep_gps)
+        self.report["warnings"] += save(self.picture, self.tensor, path, keep_gps=keep_gps)
 
     def save_uncertainty(self, path: str | PathLike[str]) -> None:
         """Write the uncertainty map (see `restore.images.save_map`).
@@ -67,8 +74,6 @@ class Result:
         Raises:
             ParameterError: there was only one sample.
         """
-        from restore.errors import ParameterError
-
         if self.uncertainty is None:
             raise ParameterError("an uncertainty map needs more than one sample: restore with samples=8, say")
-        save_map(self.uncertainty[0, 0].cpu().numpy(), path)
+        save_map(self.uncertainty, path)

@@ -31,6 +31,7 @@ class Plan:
         finish_map: the same for an uncertainty map.
         baseline: the picture to blend with when `strength` < 1, in the result's size; None for the source itself.
         effective: parameters as they were used, where they differ from those given.
+        colour: the result has colour although the given picture has none.
         found: what was estimated from the picture (noise, JPEG quality, exposure, ...), for the report.
         warnings: what the user should know.
     """
@@ -42,6 +43,7 @@ class Plan:
     finish_map: Callable[[Tensor], Tensor] = unchanged
     baseline: Callable[[], Tensor] | None = None
     effective: dict[str, Any] = field(default_factory=dict)
+    colour: bool = False
     found: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
