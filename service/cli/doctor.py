@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -99,6 +99,8 @@ def _guarded(check: Check) -> Iterator[Finding]:
 
 def versions() -> Iterator[Finding]:
     """Of Python, this program and what it needs; each must really be importable."""
+    from importlib import metadata
+
     yield Finding(OK, "pellucid", __version__)
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
     for distribution, module in NEEDED.items():
@@ -129,6 +131,8 @@ def conflicts() -> Iterator[Finding]:
 
 
 def _has(distribution: str) -> bool:
+    from importlib import metadata
+
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -165,7 +169,7 @@ def processor() -> Iterator[Finding]:
     yield Finding(
         OK,
         "processor",
-        f"{_model()}, {cores} cores, {torch.get_num_threads()} threads, {' '.join(features) or 'no vector extensions'}",
+        f"{_model()}, cores: {cores}, threads: {torch.get_num_threads()}, {' '.join(features) or 'no vector extensions'}",
     )
     memory = _memory()
     if memory is not None:

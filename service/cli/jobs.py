@@ -48,11 +48,14 @@ def plan_jobs(
     Raises:
         click.UsageError: nothing matches, or IN and OUT do not go together.
     """
+    if STANDARD in inputs and len(inputs) > 1:
+        raise click.UsageError("standard input is one picture: give - alone")
+    for text in inputs:
+        if text != STANDARD and not Path(text).exists() and not glob.has_magic(text):
+            raise click.UsageError(f"no such file or folder: {text}")
     from restore.images.saving import SUFFIXES, format_of
 
     if STANDARD in inputs:
-        if len(inputs) > 1:
-            raise click.UsageError("standard input is one picture: give - alone")
         found: list[tuple[Path | None, Path]] = [(None, Path(f"stdin.{format or 'png'}"))]
         many = False
     else:
@@ -97,14 +100,12 @@ def _expand(text: str, known: set[str], output: Path) -> Iterator[tuple[Path, Pa
         yield from inside
     elif path.exists():
         yield path, Path(path.name)
-    elif glob.has_magic(text):
+    else:
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
         files = [match for match in matches if match.is_file()]
         if not files:
             raise click.UsageError(f"nothing matches {text!r}")
         yield from ((match, Path(match.name)) for match in files)
-    else:
-        raise click.UsageError(f"no such file or folder: {text}")
 
 
 def _pictures_in(folder: Path, known: set[str], output: Path) -> Iterator[tuple[Path, Path]]:

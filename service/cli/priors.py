@@ -11,7 +11,6 @@ import click
 
 from restore.errors import PriorError
 
-
 WEIGHTS = click.option(
     "--weights",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -96,11 +95,13 @@ def check(name: str, weights: Path | None = None) -> dict[str, Any]:
     from restore.prior.registry import list_priors as entry_points
     from restore.prior.registry import load_prior
 
+    folder = weights or WEIGHTS
+    shipped = {path.stem for path in folder.glob("*.json")}
     try:
-        if weights is None and name in entry_points():
+        if weights is None and name in set(entry_points()) - shipped:
             digest = load_prior(name, device="cpu").info.digest
         else:
-            digest = verify(name, weights or WEIGHTS).digest
+            digest = verify(name, folder).digest
     except PriorError as error:
         return {"name": name, "digest": None, "error": str(error)}
     return {"name": name, "digest": digest, "error": None}
