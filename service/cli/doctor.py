@@ -166,11 +166,9 @@ def processor() -> Iterator[Finding]:
                 features.append(label)
         except (AttributeError, RuntimeError):
             continue
-    yield Finding(
-        OK,
-        "processor",
-        f"{_model()}, cores: {cores}, threads: {torch.get_num_threads()}, {' '.join(features) or 'no vector extensions'}",
-    )
+    instructions = " ".join(features) or "no vector extensions"
+    threads = torch.get_num_threads()
+    yield Finding(OK, "processor", f"{_model()}, cores: {cores}, threads: {threads}, {instructions}")
     memory = _memory()
     if memory is not None:
         state = OK if memory >= 2.0 else WARNING
