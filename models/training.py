@@ -169,9 +169,13 @@ class Trainer:
         photographs: what to train on.
         out: folder of the run; an existing `state.pt` in it is resumed.
         config: see `TrainingConfig`. On resume the network's shape must be that of the checkpoint.
+        init: folder of weights to start from (a released prior, or another run's `ema/`), of the same shape; without
+            effect on a run that is resumed.
     """
 
-    def __init__(self, photographs: Photographs, out: Path, config: TrainingConfig) -> None:
+    def __init__(
+        self, photographs: Photographs, out: Path, config: TrainingConfig, init: Path | None = None
+    ) -> None:
         self.photographs, self.out, self.config = photographs, out, config
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
@@ -182,6 +186,9 @@ class Trainer:
             sigma_min=config.sigma_min,
             sigma_max=config.sigma_max,
         ).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if init is not None:
+            weights = DenoisingUNet.from_pretrained(init, torch_dtype=torch.float32).state_dict()
+            self.model.load_state_dict(weights)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = self._optimizers()
         self.step = 0

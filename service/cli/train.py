@@ -29,6 +29,8 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--decay", type=Duration(), default="10m", show_default=True,
               help="Last part of the budget, in which the learning rate falls to zero.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the run in OUT, if there is one.")
+@click.option("--init", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of weights to start a new run from: models/weights/photo, or another run's ema/.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,256.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
@@ -51,7 +53,9 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--validate-every", type=Duration(), help="Time between validations.")
 @click.option("--checkpoint-every", type=Duration(), help="Time between checkpoints.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; log.csv is written all the same.")
-def train(data: Path, out: Path, budget: float, decay: float, resume: bool, quiet: bool, **options: Any) -> None:
+def train(
+    data: Path, out: Path, budget: float, decay: float, resume: bool, init: Path | None, quiet: bool, **options: Any
+) -> None:
     """Train a prior on a folder of photographs.
 
     The learning rate is constant, then falls to zero in the last part of the budget. A long training is a chain of
@@ -84,7 +88,7 @@ def train(data: Path, out: Path, budget: float, decay: float, resume: bool, quie
         raise click.UsageError(str(error)) from error
     if not any(min(picture.shape[:2]) >= config.patch for picture in photographs.train):
         raise click.UsageError(f"no photograph in {data} is as large as a patch of {config.patch} pixels; see --patch")
-    run(Trainer(photographs, out, config), quiet)
+    run(Trainer(photographs, out, config, init), quiet)
 
 
 def run(trainer: Any, quiet: bool) -> None:

@@ -91,3 +91,15 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     for rows in (matrices, matrices.mT):
         singular = torch.linalg.svdvals(orthogonalise(rows).float())
         assert 0.6 < singular.min() and singular.max() < 1.3
+
+
+def test_new_run_starts_from_released_weights(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY)
+    first = Trainer(photographs, tmp_path / "first", config)
+    first.train_step(next(photographs.batches(4, 16, 0)), 1.0)
+    first.ema.save_pretrained(tmp_path / "weights")
+    second = Trainer(photographs, tmp_path / "second", config, init=tmp_path / "weights")
+    assert second.step == 0
+    for p, q in zip(first.ema.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(p, q)
