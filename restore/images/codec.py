@@ -1,10 +1,10 @@
 """The codecs and the colour engine: libvips, through pyvips. The only file that knows.
 
 Why libvips and not Pillow, which is also here for PIL pictures, BMP and the EXIF of TIFF files: Pillow has no 16-bit
-RGB at all, so a 16-bit PNG or TIFF would lose half its bits, and its colour management is 8-bit only. libvips reads and
-writes 8 and 16 bits in PNG and TIFF, 10 and 12 in AVIF, CMYK, keeps ICC profiles byte for byte, reads the header without
-the pixels, and can be told to fail on damage. `pyvips[binary]` is one wheel without system packages. OpenCV reads 16
-bits too, but not CMYK, and hands over no profile with most formats.
+RGB at all, so a 16-bit PNG or TIFF would lose half its bits, and its colour management is 8-bit only. libvips reads
+and writes 8 and 16 bits in PNG and TIFF, 10 and 12 in AVIF, CMYK, keeps ICC profiles byte for byte, reads the header
+without the pixels, and can be told to fail on damage. `pyvips[binary]` is one wheel without system packages. OpenCV
+reads 16 bits too, but not CMYK, and hands over no profile with most formats.
 
 What libvips does not do well is left out of its hands: EXIF, which it would write anew through libexif, losing private
 tags (see `containers`), and matrix profiles (see `colour`).
@@ -13,6 +13,7 @@ tags (see `containers`), and matrix profiles (see `colour`).
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import BmpImagePlugin, Image
 
 from restore.errors import ImageValueError, UndecodableImageError
 from restore.images import containers, netpbm, tiff_exif
+from restore.images.jpeg import jpeg_size
 from restore.images.limits import Limits
 from restore.images.raster import CHANNELS, Raster, Samples, Space
 
@@ -86,6 +88,10 @@ def read(data: bytes, kind: str, limits: Limits, name: str) -> Raster:
     xmp = None
     frames = 1
     try:
+        # The library's own bounds come before ours otherwise, and speak of damage.
+        claimed = _claimed_size(data, kind)
+        if claimed is not None:
+            limits.check_input(*claimed, name)
         if kind == "png":
             data, xmp, frames = containers.png_essentials(data)
         image = _open(data, kind)
@@ -125,6 +131,7 @@ def write(raster: Raster, kind: str, *, quality: int | None, lossless: bool) -> 
 
     Args:
         raster: with orientation 1.
+        kind: a key of `FORMATS`.
         quality: 1 to 100 for lossy coding.
         lossless: for formats that can do both.
     """
@@ -190,6 +197,14 @@ def _open(data: bytes, kind: str) -> Any:
     """The picture with only its header read."""
     loader = getattr(pyvips.Image, _LOADERS[kind] + "load_buffer")
     return loader(data, access="sequential", fail_on="error")
+
+
+def _claimed_size(data: bytes, kind: str) -> tuple[int, int] | None:
+    """(width, height) of the header, where it is easy to find."""
+    if kind == "png" and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    return jpeg_size(data) if kind == "jpeg" else None
 
 
 def _pixels(image: Any) -> Samples:

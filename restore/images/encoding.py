@@ -178,7 +178,9 @@ def _alpha(picture: Picture, height: int, width: int) -> Samples | None:
     if alpha is None or alpha.shape == (height, width):
         return alpha
     shrinking = height < alpha.shape[0]
-    resized: Samples = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+    resized: Samples = cv2.resize(
+        alpha, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+    )
     return resized.clip(0.0, 1.0) if alpha.dtype == np.float32 else resized
 
 

@@ -88,7 +88,8 @@ def _curve(tag: bytes) -> NDArray[np.float64]:
             return x
         if count == 1:
             (gamma,) = struct.unpack_from(">H", tag, 12)
-            return np.power(x, gamma / 256.0)
+            x **= gamma / 256.0
+            return x
         table = np.frombuffer(tag, ">u2", count, 12) / 65535.0
         return np.interp(x, np.linspace(0.0, 1.0, count), table)
     if tag[:4] != b"para":

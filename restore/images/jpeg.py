@@ -7,6 +7,7 @@ what JPEG consistency needs is which table belongs to which component.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: Huffman-coded DCT frames
@@ -49,23 +50,40 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
         return None
 
 
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that the frame header claims; None without one."""
+    try:
+        for marker, body in _segments(data):
+            if marker in _FRAMES:
+                height, width = struct.unpack_from(">HH", body, 1)
+                return width, height
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, body) of each segment before the first scan."""
+    at = 2
+    while at < len(data) - 3 and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _STANDALONE:
+            at += 2
+        elif marker == 0xDA:
+            return
+        else:
+            (length,) = struct.unpack_from(">H", data, at + 2)
+            yield marker, data[at + 4 : at + 2 + length]
+            at += 2 + length
+
+
 def _read(data: bytes) -> JpegFacts | None:
     tables: dict[int, tuple[int, ...]] = {}
     components: list[tuple[int, int, int, int]] = []  # id, horizontal, vertical, table
     adobe: int | None = None
-    at = 2
-    while at < len(data) - 3:
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker in _STANDALONE:
-            at += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + length]
+    for marker, body in _segments(data):
         if marker == 0xDB:
             tables.update(_tables(body))
         elif marker in _FRAMES:
@@ -74,9 +92,6 @@ def _read(data: bytes) -> JpegFacts | None:
             ]
         elif marker == 0xEE and body.startswith(b"Adobe"):
             adobe = body[11]
-        elif marker == 0xDA:
-            break
-        at += 2 + length
     if not components:
         return None
     first = components[0]

@@ -35,7 +35,7 @@ def read(data: bytes) -> Samples:
     count = width * height * channels
     if len(data) - at < count * kind.itemsize:
         raise ContainerError("the file ends too early")
-    samples = np.frombuffer(data, kind, count, at).reshape(height, width, channels)
+    samples: Samples = np.frombuffer(data, kind, count, at).reshape(height, width, channels)
     full = 255 if top < 256 else 65535
     if samples.max(initial=0) > top:
         raise ContainerError(f"a value exceeds the largest, {top}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from restore.images import codec, decode, encode, to_array, to_pil
 from restore.images.raster import Raster, upright
 
