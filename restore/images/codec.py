@@ -99,9 +99,8 @@ def read(data: bytes, kind: str, limits: Limits, name: str) -> Raster:
         _check_kind(image, name)
         samples = _pixels(image)
     except (pyvips.Error, containers.ContainerError) as error:
-        raise UndecodableImageError(
-            f"{name}: the {kind.upper()} data is damaged or incomplete ({_reason(error)})"
-        ) from error
+        what = "damaged, incomplete, or needs a decoder this build lacks" if kind == "heic" else "damaged or incomplete"
+        raise UndecodableImageError(f"{name}: the {kind.upper()} data is {what} ({_reason(error)})") from error
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32, copy=False)
         if not (np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1):
