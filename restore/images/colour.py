@@ -1,8 +1,9 @@
 """From a file's own colour space to the core's sRGB and back.
 
 Profiles made of a matrix and curves, and grey ones, are computed here in float32 (ICC.1:2022, F.3). Little CMS is
-the library for this, but through libvips 8.18 its 16-bit transforms of random Display P3 and Adobe RGB values were up to
-0.08 (of 1) from the formula, and the way over Lab up to 0.013, at 17 times the time. Everything else (CMYK, look-up tables) goes through Little CMS by way of `codec`.
+the library for this, but through libvips 8.18 its 16-bit transforms of random Display P3 and Adobe RGB values were up
+to 0.08 (of 1) from the formula, and the way over Lab up to 0.013, at 17 times the time. Everything else (CMYK, look-up
+tables) goes through Little CMS by way of `codec`.
 
 The core's values are clipped to the sRGB gamut. What a wide-gamut file holds outside comes back when the result has the
 size of the source, because only the change is converted (see `encoding`).
