@@ -1,0 +1,114 @@
+"""How fast a single 3x3 convolution runs on this machine, in each precision."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+PRECISIONS = ("fp32", "bf16", "int8")
+WIDTHS = (64, 96, 128, 192, 256)
+SIDES = (32, 64, 128)
+
+Prepare = Callable[[int, int], Callable[[], object]]
+"""(width, side) -> a convolution ready to run."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The fastest convolution found.
+
+    Attributes:
+        rate: GFLOP/s (two operations for every multiply-add).
+        shape: at which it was.
+    """
+
+    rate: float
+    shape: str
+
+
+def measure(precision: str, seconds: float = 0.1) -> Best | None:
+    """The best rate over widths and sizes; None when PyTorch cannot convolve in this precision here.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        seconds: spent on each shape.
+    """
+    best: Best | None = None
+    for prepare in CONVOLUTIONS[precision]:
+        for width in WIDTHS:
+            for side in SIDES:
+                # PyTorch built without oneDNN, or without this precision, has no such operator.
+                with suppress(RuntimeError, AttributeError):
+                    rate = 18.0 * width * width * side * side / median(prepare(width, side), seconds) / 1e9
+                    if best is None or rate > best.rate:
+                        best = Best(rate, f"{width} channels, {side}x{side}")
+    return best
+
+
+def median(run: Callable[[], object], seconds: float) -> float:
+    """Median time of a call, repeated for so many seconds after warming up: the measure the prior is given too."""
+    for _ in range(3):
+        run()
+    times: list[float] = []
+    while sum(times) < seconds:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def eager(dtype: torch.dtype) -> Prepare:
+    """Channels-last convolution as a layer runs it."""
+
+    def prepare(width: int, side: int) -> Callable[[], object]:
+        layer, x = _layer(dtype, width, side)
+        return lambda: layer(x)
+
+    return prepare
+
+
+def packed(dtype: torch.dtype) -> Prepare:
+    """The same with its weights brought into oneDNN's own layout beforehand."""
+
+    def prepare(width: int, side: int) -> Callable[[], object]:
+        layer, x = _layer(dtype, width, side)
+        ones = [1, 1]
+        operators = torch.ops.mkldnn
+        weight = operators._reorder_convolution_weight(layer.weight, ones, ones, ones, 1, list(x.shape))
+        return lambda: operators._convolution_pointwise(x, weight, layer.bias, ones, ones, ones, 1, "none", [], "")
+
+    return prepare
+
+
+def int8(width: int, side: int) -> Callable[[], object]:
+    """uint8 activations, int8 weights with one scale per channel."""
+    scales = torch.full((width,), 0.01, dtype=torch.float64)
+    zeros = torch.zeros(width, dtype=torch.int64)
+    with warnings.catch_warnings():
+        # PyTorch announces that these tensors will go; measure() then says that int8 is not supported.
+        warnings.simplefilter("ignore")
+        weight = torch.quantize_per_channel(torch.randn(width, width, 3, 3) * 0.3, scales, zeros, 0, torch.qint8)
+        x = torch.quantize_per_tensor(torch.randn(1, width, side, side), 0.05, 128, torch.quint8)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weights = torch.ops.quantized.conv2d_prepack(weight, torch.zeros(width), [1, 1], [1, 1], [1, 1], 1)
+    return lambda: torch.ops.quantized.conv2d(x, weights, 0.5, 128)
+
+
+def _layer(dtype: torch.dtype, width: int, side: int) -> tuple[nn.Conv2d, Tensor]:
+    layer = nn.Conv2d(width, width, 3, padding=1).requires_grad_(False)
+    layer = layer.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return layer, torch.randn(1, width, side, side).to(dtype, memory_format=torch.channels_last)
+
+
+CONVOLUTIONS: dict[str, tuple[Prepare, ...]] = {
+    "fp32": (eager(torch.float32), packed(torch.float32)),
+    "bf16": (eager(torch.bfloat16), packed(torch.bfloat16)),
+    "int8": (int8,),
+}
