@@ -173,9 +173,7 @@ class Trainer:
             effect on a run that is resumed.
     """
 
-    def __init__(
-        self, photographs: Photographs, out: Path, config: TrainingConfig, init: Path | None = None
-    ) -> None:
+    def __init__(self, photographs: Photographs, out: Path, config: TrainingConfig, init: Path | None = None) -> None:
         self.photographs, self.out, self.config = photographs, out, config
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -90,7 +91,7 @@ class DenoisingUNet(ModelMixin, ConfigMixin):
         for width, count in zip(channels, blocks, strict=True):
             self.down.append(nn.ModuleList(ResidualBlock(width, embedding) for _ in range(count)))
             self.up.append(nn.ModuleList(ResidualBlock(width, embedding) for _ in range(count)))
-        for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
+        for fine, coarse in pairwise(channels):
             self.shrink.append(nn.Conv2d(fine, coarse, 2, stride=2))
             self.grow.append(nn.ConvTranspose2d(coarse, fine, 2, stride=2))
         self.bottom = nn.ModuleList(ResidualBlock(channels[-1], embedding) for _ in range(middle))

@@ -41,7 +41,7 @@ class Result:
 
     @property
     def array(self) -> NDArray[np.generic]:
-        """The restored picture as HWC (HW when grey), in the given picture's depth."""
+        """The restored picture as [H, W, C] in the given picture's depth and colour space, alpha last."""
         return to_array(self.tensor, self.picture)
 
     @property
@@ -53,9 +53,7 @@ class Result:
     def encode(self, format: str | None = None, *, keep_gps: bool = False) -> bytes:
         """The encoded file; `format` defaults to the given picture's. What the format could not keep is added to the
         report's warnings."""
-        return encode(
-            self.picture, self.tensor, format=format, keep_gps=keep_gps, warnings=self.report["warnings"]
-        )
+        return encode(self.picture, self.tensor, format=format, keep_gps=keep_gps, warnings=self.report["warnings"])
 
     def save(self, path: str | PathLike[str], *, keep_gps: bool = False) -> None:
         """Write the restored picture; the suffix chooses the format. An existing file is replaced only when complete.

@@ -24,7 +24,8 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     height, width = source.image.shape[-2:]
     if tuple(mask.shape[-2:]) != (height, width):
         raise ParameterError(
-            f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels, the picture {width}x{height}; give a mask of the same size"
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels, the picture {width}x{height}; "
+            "give a mask of the same size"
         )
     known = mask.reshape(1, 1, height, width) == 0
     if not bool(known.any()):

@@ -59,7 +59,7 @@ class Parameters:
         if not 1 <= self.samples <= 64:
             raise ParameterError(f"samples must lie between 1 and 64, not {self.samples!r}")
         if self.samples > 1 and self.fidelity == 1.0:
-            raise ParameterError("at fidelity 1 every sample is the same picture: with samples > 1 give a lower fidelity")
+            raise ParameterError("at fidelity 1 every sample is the same picture: give samples > 1 a lower fidelity")
         if not 0 <= self.seed < 2**63:
             raise ParameterError(f"seed must lie between 0 and 2**63 - 1, not {self.seed!r}")
         if self.quality != "auto" and not 1 <= int(self.quality) <= 100:

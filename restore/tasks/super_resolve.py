@@ -38,5 +38,3 @@ def super_resolve(source: Source, parameters: Parameters, prior: PriorInfo) -> P
         found=found,
         effective={"steps": steps},
     )
-
-
