@@ -1,0 +1,86 @@
+"""What every sampler needs to ask the prior and to read the measurement, one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from restore.degradations.base import Degradation, LinearDegradation
+from restore.errors import ParameterError
+from restore.sampling.protocol import DenoiserCall, Problem
+
+
+def ask(x: Tensor, sigma: float, step: int, steps: int, *, differentiate: bool = False) -> DenoiserCall:
+    """A call with one sigma for all rows."""
+    return DenoiserCall(x, x.new_full((x.shape[0],), sigma), step, steps, differentiate)
+
+
+def transitions(sigmas: Sequence[float]) -> Iterator[tuple[int, float, float]]:
+    """(step, sigma, next sigma), the last next one being 0.
+
+    Raises:
+        ParameterError: the levels do not fall strictly, or are not positive.
+    """
+    levels = [*sigmas, 0.0]
+    if len(levels) < 2 or any(a <= b for a, b in pairwise(levels)):
+        raise ParameterError("the noise levels of a schedule must be positive and strictly decreasing")
+    return ((i, a, b) for i, (a, b) in enumerate(pairwise(levels)))
+
+
+def variance(problem: Problem, x: Tensor, sigma: float) -> Tensor:
+    """v(sigma) of the prior, [N]."""
+    return problem.prior.variance(x.new_full((x.shape[0],), sigma))
+
+
+def noisy_start(problem: Problem, sigma: float, scale: float = 1.0) -> Tensor:
+    """Initial estimate + scale * sigma * noise [N, C, H, W]."""
+    x = problem.degradation.initial_estimate(problem.y).x
+    return x + scale * sigma * problem.noise.like(x) if scale > 0 else x
+
+
+def linear(problem: Problem, sampler: str) -> LinearDegradation:
+    """The degradation, if it is linear.
+
+    Raises:
+        ParameterError: it is not.
+    """
+    if not isinstance(problem.degradation, LinearDegradation):
+        raise ParameterError(
+            f"{sampler} needs a linear degradation, which {type(problem.degradation).__name__} is not; use 'unified'"
+        )
+    return problem.degradation
+
+
+def row_noise_level(problem: Problem, sampler: str) -> Tensor:
+    """Standard deviation of the measurement's noise, [N, 1, 1, 1].
+
+    Raises:
+        ParameterError: it differs within a row.
+    """
+    level = problem.degradation.noise.variance(problem.y).sqrt()
+    if level.ndim != 1:
+        raise ParameterError(f"{sampler} needs noise of one level a picture, not one per pixel; use 'unified'")
+    return level.view(-1, 1, 1, 1)
+
+
+def data_gradient(degradation: Degradation, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient of |A(x) - y|^2 / 2 with respect to x, through the degradation only."""
+    if isinstance(degradation, LinearDegradation):
+        return degradation.adjoint(degradation.forward(x) - y)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        misfit = 0.5 * (degradation.forward(x) - y).square().sum()
+        (gradient,) = torch.autograd.grad(misfit, x)
+    return gradient
+
+
+def check_fraction(**values: float) -> None:
+    """Raises:
+    ParameterError: a value outside [0, 1].
+    """
+    for name, value in values.items():
+        if not 0.0 <= value <= 1.0:
+            raise ParameterError(f"{name} must lie between 0 and 1, not {value}")
