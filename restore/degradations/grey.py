@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restore.degradations.base import LinearDegradation
+from restore.degradations.base import Estimate, LinearDegradation
 from restore.degradations.gain import noise_diagonal, per_row, posterior_rms
 from restore.degradations.noise import NoiseModel
 from restore.degradations.spectral import Spectrum
@@ -56,6 +56,14 @@ class Grey(LinearDegradation):
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """r / (S + v sum_c weights_c^2), for any diagonal S."""
         return r / (noise_diagonal(noise_variance, v, self._gram, r) + self._gram * per_row(v, r))
+
+    def initial_estimate(self, y: Tensor) -> Estimate:
+        """The grey picture itself: photographs' channels go together, while the least-norm inverse, in proportion to
+        the weights, is green where it is bright and purple where it is dark."""
+        total = sum(self.weights)
+        if total == 0.0:
+            return super().initial_estimate(y)
+        return Estimate((y / total).repeat(1, len(self.weights), 1, 1), self.estimate_error(y))
 
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], under the white prior."""

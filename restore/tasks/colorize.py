@@ -7,11 +7,15 @@ from functools import partial
 from restore.degradations import Grey
 from restore.degradations.noise import GaussianNoise
 from restore.prior.protocol import PriorInfo
-from restore.sampling import few_step_sigmas, unified
+from restore.sampling import log_grid, unified
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
 
 STEPS = 16
+
+#: First and last noise level: colour is decided while hardly anything is, so the start is high. From 9 the colours of
+#: two photographs came out 1.6 dB closer than from 1, where the prior no longer doubts what it started from.
+START, END = 9.0, 0.1
 
 
 def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
@@ -23,7 +27,7 @@ def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=degradation.forward(source.image),
         degradation=degradation,
-        sampler=partial(unified, sigmas=few_step_sigmas(steps, fidelity, start=1.0), fidelity=fidelity),
+        sampler=partial(unified, sigmas=log_grid(steps, START, END), fidelity=fidelity, extrapolation=0.0),
         found={"noise": level},
         effective={"steps": steps},
         colour=True,
