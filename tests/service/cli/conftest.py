@@ -76,7 +76,7 @@ def restoring(run: Run, tiny_prior: Path) -> Run:
 
 def environment(**extra: str) -> dict[str, str]:
     """For processes: this checkout's packages, one thread."""
-    paths = [extra.pop("PYTHONPATH", ""), str(ROOT)]
+    paths = [extra.pop("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
     given = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), "OMP_NUM_THREADS": "1", **extra}
     given.pop("PELLUCID_DEBUG", None)
     return given
@@ -96,7 +96,7 @@ def process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     ) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             command(*arguments), input=input or b"", capture_output=True, env=environment(**(extra or {})), cwd=cwd,
-            timeout=120, check=False,
+            timeout=300, check=False,
         )  # fmt: skip
 
     return call

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 Run = Callable[..., Result]
+Picture = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,25 @@ def test_verify_of_an_unknown_prior_ends_with_3(run: Run, released: Path) -> Non
 
 def test_no_prior_at_all_is_an_error(run: Run, tmp_path: Path) -> None:
     assert run("models", "verify", "--weights", tmp_path).exit_code == 3
+
+
+def test_a_prior_of_another_distribution_is_found_by_name(
+    run: Run, picture: Picture, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    facts = site / "foreign-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[pellucid.priors]\nforeign = foreign_prior:load\n")
+    (site / "foreign_prior.py").write_text(
+        "from pathlib import Path\n"
+        "from models.registry import load_folder\n"
+        "def load(name, *, runtime, device):\n"
+        f"    return load_folder(Path({str(tiny_prior)!r}), name=name, device=device, digest='sha256:abc')\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    done = run("denoise", picture(), tmp_path / "out.png", "--noise", 20, "--prior", "foreign", "--json")
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.stdout)["prior"], json.loads(done.stdout)["digest"]) == ("foreign", "sha256:abc")
+    assert "foreign" in [row["name"] for row in json.loads(run("models", "list", "--json").stdout)]
+    assert run("models", "verify", "foreign").stdout == "foreign: ok, sha256:abc\n"
