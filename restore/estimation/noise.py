@@ -26,6 +26,9 @@ SPLIT = 6
 #: patches pass.
 INTACT = (0.8, 0.5, 0.3, 0.0)
 ENOUGH = 3000
+#: Relative excess of a variance over the fitted line at which its weight has fallen to a quarter: the variances of
+#: textureless classes scatter by a few percent.
+TEXTURE = 0.15
 #: Rounding to 8 bits adds a uniform error of one step.
 STEP = 1.0 / 127.5
 #: Orthonormal opponent colours: grey, red against green, both against blue. Photographs have little detail in the
@@ -222,19 +225,18 @@ def _fit_row(picture: Tensor, bins: int) -> tuple[float, float]:
 
 def _robust_line(x: Tensor, y: Tensor) -> tuple[float, float]:
     """Slope and offset, neither negative, of y over x; relative errors count, those above the line ever less."""
-    weight = torch.ones_like(y)
-    slope = offset = 0.0
+    fitted = y.median().clamp(min=1e-12).expand_as(y)
     for _ in range(20):
-        fitted = (slope * x + offset).clamp(min=1e-12) if slope + offset > 0.0 else y.median().clamp(min=1e-12)
         above = (y / fitted - 1.0).clamp(min=0.0)
-        weight = 1.0 / (fitted * (1.0 + (above / 0.15).square())).square() if slope + offset > 0.0 else weight
-        w = weight / weight.sum()
+        w = 1.0 / (fitted * (1.0 + (above / TEXTURE).square())).square()
+        w = w / w.sum()
         mx, my = float(w @ x), float(w @ y)
         spread = float(w @ (x - mx).square())
-        slope = max(float(w @ ((x - mx) * (y - my))) / max(spread, 1e-12), 0.0) if spread > 1e-8 else 0.0
+        slope = max(float(w @ ((x - mx) * (y - my))) / spread, 0.0) if spread > 1e-8 else 0.0
         offset = my - slope * mx
         if offset < 0.0:
             slope, offset = float(w @ (x * y)) / max(float(w @ x.square()), 1e-12), 0.0
+        fitted = (slope * x + offset).clamp(min=1e-12)
     return slope, offset
 
 
@@ -255,7 +257,7 @@ def _censored_table() -> Tensor:
     density = torch.exp(-0.5 * alpha.square()) / math.sqrt(2.0 * math.pi)
     mass = torch.special.ndtr(alpha)
     mean = density + alpha * mass
-    variance = (1.0 + alpha.square()) * mass + alpha * density - mean.square()
+    variance: Tensor = (1.0 + alpha.square()) * mass + alpha * density - mean.square()
     wanted = torch.linspace(0.0, 4.0, 513, dtype=torch.float64)
     return variance[torch.searchsorted(mean, wanted).clamp(max=len(alpha) - 1)].float()
 
@@ -265,4 +267,5 @@ def _censored_share(distance: Tensor) -> Tensor:
     table = _censored_table().to(distance.device)
     place = (distance * 128.0).clamp(0.0, 511.999)
     index = place.long()
-    return torch.lerp(table[index], table[index + 1], place - index)
+    below, above = table[index], table[index + 1]
+    return below + (place - index) * (above - below)
