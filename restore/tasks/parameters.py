@@ -46,26 +46,37 @@ class Parameters:
     exposure: float | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.noise != "auto" and not 0.0 <= float(self.noise) <= 255.0:
-            raise ParameterError(f'noise must be "auto" or between 0 and 255, not {self.noise!r}')
+        self._check("noise", 'must be "auto" or between 0 and 255', 0, 255, auto=True)
+        self._check("fidelity", "must lie between 0 and 1", 0, 1, optional=True)
+        self._check("strength", "must lie between 0 and 1", 0, 1)
+        self._check("steps", "must lie between 1 and 1000", 1, 1000, whole=True, optional=True)
+        self._check("samples", "must lie between 1 and 64", 1, 64, whole=True)
+        self._check("seed", "must lie between 0 and 2**63 - 1", 0, 2**63 - 1, whole=True)
+        self._check("quality", 'must be "auto" or between 1 and 100', 1, 100, whole=True, auto=True)
+        self._check("exposure", 'must be "auto" or between -2 and 8 stops', -2, 8, auto=True)
         if self.scale not in SCALES:
             raise ParameterError(f"scale must be one of {SCALES}, not {self.scale!r}")
-        for name in ("fidelity", "strength"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= float(value) <= 1.0:
-                raise ParameterError(f"{name} must lie between 0 and 1, not {value!r}")
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise ParameterError(f"steps must lie between 1 and 1000, not {self.steps!r}")
-        if not 1 <= self.samples <= 64:
-            raise ParameterError(f"samples must lie between 1 and 64, not {self.samples!r}")
         if self.samples > 1 and self.fidelity == 1.0:
             raise ParameterError("at fidelity 1 every sample is the same picture: give samples > 1 a lower fidelity")
-        if not 0 <= self.seed < 2**63:
-            raise ParameterError(f"seed must lie between 0 and 2**63 - 1, not {self.seed!r}")
-        if self.quality != "auto" and not 1 <= int(self.quality) <= 100:
-            raise ParameterError(f'quality must be "auto" or between 1 and 100, not {self.quality!r}')
-        if self.exposure != "auto" and not -2.0 <= float(self.exposure) <= 8.0:
-            raise ParameterError(f'exposure must be "auto" or between -2 and 8 stops, not {self.exposure!r}')
+
+    def _check(
+        self,
+        name: str,
+        rule: str,
+        low: float,
+        high: float,
+        *,
+        whole: bool = False,
+        auto: bool = False,
+        optional: bool = False,
+    ) -> None:
+        """A number in [low, high], or one of the words that stand for a choice left open."""
+        value = getattr(self, name)
+        if (auto and value == "auto") or (optional and value is None):
+            return
+        kind = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise ParameterError(f"{name} {rule}, not {value!r}")
 
     @property
     def effective_fidelity(self) -> float:
