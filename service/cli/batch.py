@@ -183,14 +183,22 @@ def _report_success(job: Job, result: Result, bar: PictureBar, options: dict[str
     for warning in report["warnings"]:
         bar.print(f"pellucid: warning: {warning}", sys.stderr)
     if not options["as_json"]:
-        found = ", ".join(f"{key} {_short(value)}" for key, value in report["found"].items() if value is not None)
+        found = _found(report["found"])
         calls = f"{report['nfe']} call{'s' if report['nfe'] != 1 else ''}"
-        parts = [report["task"], *([found] if found else []), calls, f"{report['seconds']:.1f} s"]
+        parts = [report["task"], *found, calls, f"{report['seconds']:.1f} s"]
         bar.print(f"{job.name} -> {output}: {', '.join(parts)}", sys.stderr)
 
 
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _found(found: dict[str, Any]) -> list[str]:
+    """What was found, each with where it comes from: "noise 24.8 (estimated)"."""
+    words = []
+    for key, value in found.items():
+        if value is None or isinstance(value, dict | list) or key.endswith("_source"):
+            continue
+        source = found.get(f"{key}_source")
+        number = f"{value:.4g}" if isinstance(value, float) else value
+        words.append(f"{key} {number}" + (f" ({source})" if source else ""))
+    return words
 
 
 def _report_failure(job: Job, error: Exception, bar: PictureBar, as_json: bool) -> None:

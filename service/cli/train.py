@@ -30,7 +30,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
               help="Last part of the budget, in which the learning rate falls to zero.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the run in OUT, if there is one.")
 @click.option("--init", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder of weights to start a new run from: models/weights/photo, or another run's ema/.")  # fmt: skip
+              help="Folder of weights to start a new run from, such as another run's ema/.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,256.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
