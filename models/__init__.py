@@ -1,0 +1,1 @@
+"""Priors: networks, weights, training, registry, and the denoisers made of them."""

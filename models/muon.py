@@ -20,7 +20,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Replace the singular values of each matrix [B, rows, columns] by values near one, in bfloat16."""
-    x = matrices.bfloat16()
+    x: Tensor = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,17 +102,17 @@ class Photographs:
     def batches(self, batch: int, patch: int, seed: int) -> Iterator[Tensor]:
         """Endless [batch, 3, patch, patch] uint8 crops, uniform over pixels, with the 8 flips and rotations."""
         rng = np.random.default_rng(seed)
-        usable = [p for p in self.train if min(p.shape[:2]) >= patch]
+        usable: list[NDArray[np.uint8]] = [p for p in self.train if min(p.shape[:2]) >= patch]
         weights = np.array([p.shape[0] * p.shape[1] for p in usable], float)
         weights /= weights.sum()
         while True:
             crops = []
             for index in rng.choice(len(usable), batch, p=weights):
-                picture = usable[index]
-                top = rng.integers(picture.shape[0] - patch + 1)
-                left = rng.integers(picture.shape[1] - patch + 1)
+                picture = usable[int(index)]
+                top = int(rng.integers(picture.shape[0] - patch + 1))
+                left = int(rng.integers(picture.shape[1] - patch + 1))
                 crop = picture[top : top + patch, left : left + patch]
-                crop = np.rot90(crop, rng.integers(4))
+                crop = np.rot90(crop, int(rng.integers(4)))
                 crops.append(crop[:, ::-1] if rng.integers(2) else crop)
             yield torch.from_numpy(np.ascontiguousarray(np.stack(crops))).permute(0, 3, 1, 2)
 
@@ -129,7 +129,9 @@ def sample_sigma(config: TrainingConfig, count: int, generator: torch.Generator)
     return torch.where(torch.rand(count, generator=generator) < config.high_share, high, low)
 
 
-def edm_loss(model: torch.nn.Module, clean: Tensor, sigma: Tensor, noise: Tensor, s: float = 0.5) -> Tensor:
+def edm_loss(
+    model: Callable[[Tensor, Tensor], Tensor], clean: Tensor, sigma: Tensor, noise: Tensor, s: float = 0.5
+) -> Tensor:
     """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, s = sigma_data, mean over all
     pixels."""
     weight = (sigma.square() + s * s) / (sigma * s).square()
@@ -183,7 +185,7 @@ class Trainer:
             middle=config.middle,
             sigma_min=config.sigma_min,
             sigma_max=config.sigma_max,
-        ).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ).to(config.device, memory_format=torch.channels_last)
         if init is not None:
             weights = DenoisingUNet.from_pretrained(init, torch_dtype=torch.float32).state_dict()
             self.model.load_state_dict(weights)
@@ -197,7 +199,8 @@ class Trainer:
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         config = self.config
-        matrices, rest = [], []
+        matrices: list[Tensor] = []
+        rest: list[Tensor] = []
         for name, p in self.model.named_parameters():
             hidden = p.ndim == 4 and not name.startswith(("head", "tail"))
             (matrices if hidden and config.optimizer == "muon" else rest).append(p)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 class NoiseEmbedding(nn.Module):
     """Sinusoidal features of log(sigma), mapped to one vector per batch row."""
+
+    frequencies: Tensor
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -43,7 +46,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        return x + self.conv2(F.silu(self.conv1(x) * (1.0 + scale) + shift))
+        change: Tensor = self.conv2(F.silu(self.conv1(x) * (1.0 + scale) + shift))
+        return x + change
 
 
 class DenoisingUNet(ModelMixin, ConfigMixin):
@@ -109,7 +113,7 @@ class DenoisingUNet(ModelMixin, ConfigMixin):
         h = self.head(F.pixel_unshuffle(x, self.patch))
         skips = []
         for level, stage in enumerate(self.down):
-            for block in stage:
+            for block in cast(nn.ModuleList, stage):
                 h = block(h, embedding)
             skips.append(h)
             if level < len(self.shrink):
@@ -118,7 +122,7 @@ class DenoisingUNet(ModelMixin, ConfigMixin):
             h = block(h, embedding)
         for level in reversed(range(len(self.up))):
             h = h + skips[level]
-            for block in self.up[level]:
+            for block in cast(nn.ModuleList, self.up[level]):
                 h = block(h, embedding)
             if level > 0:
                 h = self.grow[level - 1](h)
