@@ -37,7 +37,9 @@ class DeepinvAdapter(LinearDegradation):
         self, physics: Any, image_size: tuple[int, int, int] | None = None, noise: NoiseModel | None = None
     ) -> None:
         if not callable(getattr(physics, "A", None)) or not callable(getattr(physics, "A_adjoint", None)):
-            raise ParameterError(f"{type(physics).__name__} has no A and A_adjoint: it is not a linear deepinv operator")
+            raise ParameterError(
+                f"{type(physics).__name__} has no A and A_adjoint: it is not a linear deepinv operator"
+            )
         if noise is None:
             model = getattr(physics, "noise_model", None)
             sigma = getattr(model, "sigma", None) if type(model).__name__ == "GaussianNoise" else None
@@ -74,9 +76,7 @@ class DeepinvAdapter(LinearDegradation):
 
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """By conjugate gradients, in float32."""
-        largest = self._remembered.get(
-            ("largest", tuple(r.shape[1:])), lambda: largest_eigenvalue(self, r[:1])
-        )
+        largest = self._remembered.get(("largest", tuple(r.shape[1:])), lambda: largest_eigenvalue(self, r[:1]))
         return solve_gain(self.forward, self.adjoint, r, noise_variance, v, largest=largest, double=False)
 
     def estimate_error(self, y: Tensor) -> Tensor:

@@ -106,8 +106,12 @@ class LinearDegradation(Degradation):
     def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """d + v A^T (S + v A A^T)^-1 (y - A d): the form that keeps float32 precision for tiny S."""
         predicted = self.forward(d)
-        w = self.solve(y - predicted, self.noise.variance(predicted), v)
-        return d + v.view(-1, 1, 1, 1) * self.adjoint(w)
+        variance, residual = self.noise.variance(predicted), y - predicted
+        # Pictures may have tens of megapixels: none is held longer than it is needed.
+        del predicted
+        w = self.solve(residual, variance, v)
+        del residual, variance
+        return torch.addcmul(d, v.view(-1, 1, 1, 1), self.adjoint(w))
 
     def initial_estimate(self, y: Tensor) -> Estimate:
         """The gain step from a grey picture (zero) under a white prior, with its expected error."""
@@ -118,7 +122,7 @@ class LinearDegradation(Degradation):
 
     @abstractmethod
     def estimate_error(self, y: Tensor) -> Tensor:
-        """[N], expected RMS error of `initial_estimate` under the white prior: sqrt(trace of the posterior / pixels)."""
+        """[N], expected RMS error of `initial_estimate` under the white prior: sqrt(posterior trace / values)."""
 
     def cosine_form(self, image_shape: tuple[int, int, int, int]) -> CosineForm | None:
         """A for pictures of `image_shape` in terms of cosine transforms, where that is possible."""

@@ -46,7 +46,9 @@ class Blur(LinearDegradation):
         super().__init__(noise)
         kernel = torch.as_tensor(kernel).detach().to("cpu", torch.float64)
         if kernel.ndim != 2 or kernel.numel() == 0 or not bool(torch.isfinite(kernel).all()):
-            raise ParameterError(f"the blur kernel must be [height, width] and finite; its shape is {list(kernel.shape)}")
+            raise ParameterError(
+                f"the blur kernel must be [height, width] and finite; its shape is {list(kernel.shape)}"
+            )
         if boundary not in ("reflect", "valid"):
             raise ParameterError(f'boundary must be "reflect" or "valid"; got {boundary!r}')
         self.kernel = kernel
@@ -96,7 +98,8 @@ class Blur(LinearDegradation):
 
         def make() -> Tensor:
             kernel = self.kernel.to(like.device, like.dtype)
-            return torch.fft.rfft2(kernel, s=size)
+            transfer: Tensor = torch.fft.rfft2(kernel, s=size)
+            return transfer
 
         return self._remembered.get((size, like.device, like.dtype), make)
 
@@ -106,7 +109,8 @@ class Blur(LinearDegradation):
         kh, kw = self.kernel.shape
         size = fast_size(h), fast_size(w)
         product = torch.fft.rfft2(x, s=size) * self._transfer(size, x)
-        return torch.fft.irfft2(product, s=size)[..., kh - 1 : h, kw - 1 : w]
+        whole: Tensor = torch.fft.irfft2(product, s=size)
+        return whole[..., kh - 1 : h, kw - 1 : w]
 
     def _correlate(self, y: Tensor) -> Tensor:
         """Adjoint of `_convolve`."""
@@ -115,7 +119,8 @@ class Blur(LinearDegradation):
         size = fast_size(h), fast_size(w)
         padded = torch.nn.functional.pad(y, (kw - 1, 0, kh - 1, 0))
         product = torch.fft.rfft2(padded, s=size) * self._transfer(size, y).conj()
-        return torch.fft.irfft2(product, s=size)[..., :h, :w]
+        whole: Tensor = torch.fft.irfft2(product, s=size)
+        return whole[..., :h, :w]
 
     def cosine_form(self, image_shape: tuple[int, int, int, int]) -> CosineForm | None:
         """Exists for symmetric kernels with boundary="reflect"."""
@@ -128,7 +133,7 @@ class Blur(LinearDegradation):
                 torch.stack([frequency_response([j - n // 2], [1.0], length) for j in range(n)], 1)
                 for n, length in zip(self.kernel.shape, (height, width), strict=True)
             )
-            return CosineForm((rows.float() @ self.kernel.float() @ columns.float().T))
+            return CosineForm(rows.float() @ self.kernel.float() @ columns.float().T)
 
         return self._remembered.get(("cosine", height, width), make)
 
@@ -181,10 +186,11 @@ class Blur(LinearDegradation):
         size = fast_size(h + kh), fast_size(w + kw)
         power = self._transfer(size, b).abs().square()
         system = mean.to(b).view(-1, 1, 1, 1) + v.to(b).view(-1, 1, 1, 1) * power
-        return torch.fft.irfft2(torch.fft.rfft2(b, s=size) / system, s=size)[..., :h, :w]
+        whole: Tensor = torch.fft.irfft2(torch.fft.rfft2(b, s=size) / system, s=size)
+        return whole[..., :h, :w]
 
     def estimate_error(self, y: Tensor) -> Tensor:
-        """[N], under the white prior; where the singular values are not at hand, the kernel's Fourier transform stands in."""
+        """[N], under the white prior; the kernel's Fourier transform stands in for singular values not at hand."""
         shape = self.image_shape(y)
         (height, width), (h, w) = shape[2:], y.shape[-2:]
         form = self.cosine_form(shape)

@@ -19,7 +19,11 @@ def extend(x: Tensor, dim: int, before: int, after: int) -> Tensor:
     """x with its mirror image added along `dim`."""
     if before == 0 and after == 0:
         return x
-    return x.index_select(dim, mirror_index(x.shape[dim], before, after).to(x.device))
+    length = x.shape[dim]
+    if max(before, after) > length:
+        return x.index_select(dim, mirror_index(length, before, after).to(x.device))
+    first, last = x.narrow(dim, 0, before), x.narrow(dim, length - after, after)
+    return torch.cat((first.flip(dim), x, last.flip(dim)), dim)
 
 
 def fold(x: Tensor, dim: int, before: int, after: int) -> Tensor:
@@ -28,6 +32,10 @@ def fold(x: Tensor, dim: int, before: int, after: int) -> Tensor:
     if before == 0 and after == 0:
         return x
     out = x.narrow(dim, before, length).clone()
+    if max(before, after) <= length:
+        out.narrow(dim, 0, before).add_(x.narrow(dim, 0, before).flip(dim))
+        out.narrow(dim, length - after, after).add_(x.narrow(dim, before + length, after).flip(dim))
+        return out
     index = mirror_index(length, before, after).to(x.device)
     if before:
         out.index_add_(dim, index[:before], x.narrow(dim, 0, before))

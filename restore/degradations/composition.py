@@ -108,8 +108,8 @@ class LinearComposition(LinearDegradation):
         form = self.cosine_form(image_shape)
         if form is None:
             raise ParameterError(
-                f"{type(self.outer).__name__} @ {type(self.inner).__name__} has no singular value decomposition that is "
-                "cheap enough; choose a sampler that does not need one"
+                f"{type(self.outer).__name__} @ {type(self.inner).__name__} has no singular value decomposition that "
+                "is cheap enough; choose a sampler that does not need one"
             )
         return form.spectrum()
 
@@ -117,18 +117,19 @@ class LinearComposition(LinearDegradation):
 class Composition(Degradation):
     """A(B x) with A not linear and B linear.
 
-    The data step first corrects z = B d by A's own step, then finds the picture that explains the correction: for a
-    Gaussian x, E[x | y] = d + v B^T (v B B^T)^-1 (E[z | y] - B d) whatever A is, by the law of total expectation. It
-    is exact up to A's step taking z's covariance v B B^T for a multiple of the identity, which it is for block
-    averages, decimation and grey conversion.
+    A's own data step, asked at z = B d with the variances t and 4 t (t: mean of v B B^T's diagonal), answers z + c and
+    z + c'. Were A the identity with noise S, c would be t r / (S + t): the two answers tell S, one a row, and the
+    residual r, with which B's exact step is taken. The result is exact when A is the identity, whatever B, and when
+    B B^T is a multiple of the identity (block averages, decimation, grey conversion), whatever A, as far as A's own
+    step is: by the law of total expectation E[x | y] = d + v B^T (v B B^T)^-1 (E[z | y] - B d).
 
     Args:
         outer: A, applied last.
         inner: B, applied first.
     """
 
-    #: Share of z's variance treated as noise, so that an ill-conditioned B does not amplify the approximation.
-    regularisation = 1e-3
+    #: The noise equivalent to A stays within this factor of t, either way.
+    trust = 1e3
 
     def __init__(self, outer: Degradation, inner: LinearDegradation) -> None:
         super().__init__(outer.noise)
@@ -151,9 +152,13 @@ class Composition(Degradation):
     def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """See the class."""
         z = self.inner.forward(d)
-        share = mean_gain(self.inner, z)
-        corrected = self.outer.gain_step(z, y, v * share)
-        w = self.inner.solve(corrected - z, self.regularisation * share * v, v)
+        t = v * mean_gain(self.inner, z)
+        near = (self.outer.gain_step(z, y, t) - z).flatten(1)
+        far = (self.outer.gain_step(z, y, 4.0 * t) - z).flatten(1)
+        ratio = ((near * far).sum(1) / far.square().sum(1).clamp_min(1e-30)).clamp(0.25, 1.0)
+        noise = (4.0 * t * (1.0 - ratio) / (4.0 * ratio - 1.0).clamp_min(1e-6)).clamp(t / self.trust, t * self.trust)
+        residual = near.view_as(z) * (1.0 + noise / t.clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
+        w = self.inner.solve(residual, noise, v)
         return d + v.view(-1, 1, 1, 1) * self.inner.adjoint(w)
 
 

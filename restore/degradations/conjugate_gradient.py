@@ -96,7 +96,8 @@ def solve_gain(
         noise_variance: [N] or shaped as r.
         v: [N].
         largest: (bound on the) largest eigenvalue of A A^T.
-        precondition: (residual, S as [N, 1, ...] or shaped as r) -> approximate solution; by default r / (S + v largest).
+        precondition: (residual, S as [N, 1, ...] or shaped as r) -> approximate solution; by default
+            r / (S + v largest).
         double: whether ill-conditioned systems (S < 1e-4 v largest) may be solved in float64.
         iterations: at most so many.
     """

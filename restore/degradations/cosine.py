@@ -32,14 +32,13 @@ def _dct_last(x: Tensor) -> Tensor:
 def _idct_last(x: Tensor) -> Tensor:
     n = x.shape[-1]
     x = x / _scale(n, x)
-    mirrored = torch.cat((torch.zeros_like(x[..., :1]), x.flip(-1)), -1)[..., : n // 2 + 1]
-    turned = torch.complex(x[..., : n // 2 + 1].contiguous(), -mirrored) * _phase(n, x).conj()
+    mirrored = torch.cat((torch.zeros_like(x[..., :1]), x[..., n - n // 2 :].flip(-1).neg()), -1)
+    turned = torch.complex(x[..., : n // 2 + 1].contiguous(), mirrored) * _phase(n, x).conj()
     shuffled = torch.fft.irfft(turned, n=n, dim=-1)
-    out = torch.empty_like(shuffled)
-    half = (n + 1) // 2
-    out[..., ::2] = shuffled[..., :half]
-    out[..., 1::2] = shuffled[..., half:].flip(-1)
-    return out
+    half = n // 2
+    pairs = torch.stack((shuffled[..., :half], shuffled[..., n - half :].flip(-1)), -1).flatten(-2)
+    # The middle sample of an odd length has no partner.
+    return pairs if n % 2 == 0 else torch.cat((pairs, shuffled[..., half : half + 1]), -1)
 
 
 def dct(x: Tensor, dim: int) -> Tensor:

@@ -89,7 +89,7 @@ class CosineForm:
         ih, iw, _, _ = self._tables
         height, width = x.shape[-2:]
         picked = x.index_select(-2, ih).index_select(-1, iw)
-        return picked.unflatten(-1, (width // s, s)).unflatten(-3, (height // s, s)).transpose(-3, -2).flatten(-2)
+        return picked.reshape(*x.shape[:-2], height // s, s, width // s, s).transpose(-3, -2).flatten(-2)
 
     def _ungroup(self, g: Tensor) -> Tensor:
         """[..., h, w, s * s] -> [..., H, W]."""
@@ -97,7 +97,7 @@ class CosineForm:
         if s == 1:
             return g.squeeze(-1)
         ih, iw, _, _ = self._tables
-        flat = g.unflatten(-1, (s, s)).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+        flat = g.reshape(*g.shape[:-1], s, s).transpose(-3, -2).flatten(-4, -3).flatten(-2)
         return flat.index_select(-2, ih.argsort()).index_select(-1, iw.argsort())
 
     def _rows(self) -> Tensor:
@@ -148,12 +148,12 @@ class CosineForm:
             return out.flatten(-2)
 
         def from_u(c: Tensor) -> Tensor:
-            return idct2(-sign.to(c) * c.unflatten(-1, (w, group))[..., 0])
+            return idct2(-sign.to(c) * c.reshape(*c.shape[:-1], w, group)[..., 0])
 
         return Spectrum(
             singular=values.flatten(-2),
             to_v=lambda x: reflect(self._group(dct2(x))).flatten(-2),
-            from_v=lambda c: idct2(self._ungroup(reflect(c.unflatten(-1, (w, group))))),
+            from_v=lambda c: idct2(self._ungroup(reflect(c.reshape(*c.shape[:-1], w, group)))),
             to_u=to_u,
             from_u=from_u,
         )

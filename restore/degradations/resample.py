@@ -16,6 +16,7 @@ from restore.degradations.planes import by_planes
 from restore.degradations.spectral import Spectrum, kronecker_spectrum
 from restore.errors import ParameterError
 
+
 class Downsampling(LinearDegradation):
     """What the three have in common: the sizes. H x W pictures give ceil(H / s) x ceil(W / s) measurements.
 
@@ -130,7 +131,7 @@ class AveragePool(Downsampling):
                     normal = torch.full((length,), length**-0.5, dtype=torch.float64)
                     normal[0] -= 1.0
                     normal = (normal / normal.norm()).to(t)
-                    blocks = part.unflatten(-1, (-1, length))
+                    blocks = part.reshape(*part.shape[:-1], -1, length)
                     blocks = blocks - 2.0 * (blocks * normal).sum(-1, keepdim=True) * normal
                     part = blocks.flatten(-2)
                 parts.append(part)
@@ -266,7 +267,7 @@ class Bicubic(Downsampling):
         return CosineForm(torch.outer(*(response(n, self.scale) for n in (height, width))).float(), self.scale)
 
     def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
-        """From the cosine form, else by two dense decompositions, O(H^3 + W^3), up to twice `DENSE_LIMIT` pixels a side."""
+        """From the cosine form; else two dense decompositions, O(H^3 + W^3), up to twice `DENSE_LIMIT` a side."""
         form = self.cosine_form(image_shape)
         if form is not None:
             return form.spectrum()

@@ -22,8 +22,8 @@ class Spectrum:
     and both `to_v` and (off the null space) `to_u` keep white noise white.
 
     Attributes:
-        singular: singular values >= 0, float32 (move it to the picture's device), broadcastable against the coefficients: [1, 1 or C', H', W'] or
-            [N, ...] where the degradation differs from row to row.
+        singular: singular values >= 0, float32 (move it to the picture's device), broadcastable against the
+            coefficients: [1, 1 or C', H', W'], or [N, ...] where the degradation differs from row to row.
         to_v: picture [N, C, H, W] -> V^T x.
         from_v: coefficients -> V c, a picture.
         to_u: measurement -> U^T y, laid out like `to_v`'s answer.
