@@ -162,7 +162,8 @@ def circumstances(denoiser: Denoiser | None) -> dict[str, Any]:
             continue
     facts: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        # Without the folders of the machine it ran on.
+        "command": " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv),
         "revision": _revision(),
         "machine": machine(),
         "packages": {"python": platform.python_version(), **packages},

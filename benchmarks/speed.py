@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,21 @@ SIZE = 256
 MEGAPIXELS = (1, 2, 4, 8, 12, 24)
 MEMORY_LIMIT_GIB = 3.0
 SHARE_WANTED = 0.8
+PARTS = ("prior", "tasks", "scaling")
+
+HOLE = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+HOLE[96:160, 96:160] = True
+
+#: What each task is given besides the picture.
+TASK_PARAMETERS: dict[str, dict[str, Any]] = {
+    "denoise": {"noise": 25.0},
+    "super-resolve": {"scale": 4, "noise": 0.0},
+    "deblur": {"kernel": torch.ones(9, 9) / 81.0, "noise": 2.55},
+    "inpaint": {"mask": HOLE},
+    "colorize": {},
+    "dejpeg": {"quality": 30},
+    "low-light-enhance": {},
+}
 
 
 def main() -> None:
@@ -42,8 +57,11 @@ def main() -> None:
     parser = common.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=15, help="of the side-by-side timing of the prior")
     parser.add_argument("--megapixels", type=int, nargs="*", default=MEGAPIXELS)
+    parser.add_argument("--scaling-task", default="denoise", help="restored at every size")
+    parser.add_argument("--scaling-parameters", type=json.loads, default={"noise": 15.0}, help="JSON, of that task")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--parts", nargs="+", default=("prior", "tasks", "scaling"))
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--tasks", nargs="+", default=tuple(TASK_PARAMETERS), choices=tuple(TASK_PARAMETERS))
     options = common.parse(parser)
     denoiser = common.open_prior(options)
     facts = common.circumstances(denoiser)
@@ -54,7 +72,7 @@ def main() -> None:
         tables += found
         notes += said
     if "tasks" in options.parts:
-        tables.append(time_tasks(Restorer(denoiser), picture))
+        tables.append(time_tasks(Restorer(denoiser), picture, options.tasks))
     if "scaling" in options.parts and options.megapixels:
         table, said = scaling(options, picture)
         tables.append(table)
@@ -166,32 +184,20 @@ def side_by_side(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
     return {label: statistics.median(values) for label, values in seconds.items()}
 
 
-def time_tasks(restorer: Restorer, picture: Tensor) -> common.Table:
-    """Every task on one 256x256 picture with its default number of calls; the picture's content hardly matters."""
-    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
-    mask[96:160, 96:160] = True
-    kernel = torch.ones(9, 9) / 81.0
-    given: dict[str, dict[str, Any]] = {
-        "denoise": {"noise": 25.0},
-        "super-resolve": {"scale": 4, "noise": 0.0},
-        "deblur": {"kernel": kernel, "noise": 2.55},
-        "inpaint": {"mask": mask},
-        "colorize": {},
-        "dejpeg": {"quality": 30},
-        "low-light-enhance": {},
-    }
+def time_tasks(restorer: Restorer, picture: Tensor, tasks: Sequence[str]) -> common.Table:
+    """Tasks on one 256x256 picture with their default numbers of calls; the picture's content hardly matters."""
     table = common.Table(
         f"Whole restorations of a {SIZE}x{SIZE} picture (super-resolve: to {4 * SIZE}x{4 * SIZE}), fidelity 1",
         ["task", "calls", "seconds", "megapixels per second"],
         digits=3,
     )
     unit = (picture + 1.0) / 2.0
-    for task, parameters in given.items():
+    for task in tasks:
         seconds, calls = [], 0
         pixels = SIZE * SIZE * (16 if task == "super-resolve" else 1)
         for _ in range(2):  # the first one warms up
             start = common.clock()
-            result = restorer.restore(unit, task, **parameters)
+            result = restorer.restore(unit, task, **TASK_PARAMETERS[task])
             seconds.append(common.clock() - start)
             calls = result.report["nfe"]
         table.add(task, calls, seconds[-1], pixels / 1e6 / seconds[-1])
@@ -199,10 +205,10 @@ def time_tasks(restorer: Restorer, picture: Tensor) -> common.Table:
 
 
 def scaling(options: Any, picture: Tensor) -> tuple[common.Table, list[str]]:
-    """Seconds and peak memory of denoising a JPEG photograph, from file to file, each size in its own process."""
+    """Seconds and peak memory of restoring a JPEG photograph, from file to file, each size in its own process."""
     table = common.Table(
-        "Denoising a photograph (noise 15 given, one call), file to file",
-        ["megapixels", "size", "seconds", "seconds per megapixel", "saving, seconds", "peak memory, GiB"],
+        f"A photograph with noise 15, file to file: {options.scaling_task} {json.dumps(options.scaling_parameters)}",
+        ["megapixels", "size", "seconds", "seconds per megapixel", "saving, seconds", "peak memory, GiB", "calls"],
         digits=2,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -211,7 +217,9 @@ def scaling(options: Any, picture: Tensor) -> tuple[common.Table, list[str]]:
             size = photograph(picture, megapixels, source)
             found = restore_alone(options, source, Path(folder) / "restored.jpg")
             seconds = found["restore_seconds"]
-            table.add(megapixels, size, seconds, seconds / megapixels, found["save_seconds"], found["peak_gib"])
+            table.add(
+                megapixels, size, seconds, seconds / megapixels, found["save_seconds"], found["peak_gib"], found["nfe"]
+            )
             source.unlink()
     rows = {row[0]: row for row in table.rows}
     largest = max(rows)
@@ -244,7 +252,8 @@ def restore_alone(options: Any, source: Path, target: Path) -> dict[str, float]:
         command += ["--weights", str(options.weights)]
     if options.prior is not None:
         command += ["--prior", options.prior]
-    command += ["--parameters", json.dumps({"noise": 15.0}), str(source), str(target)]
+    command += ["--task", options.scaling_task, "--parameters", json.dumps(options.scaling_parameters)]
+    command += [str(source), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"restoring {source.name} failed:\n{done.stderr}")
@@ -264,10 +273,11 @@ def plot(table: common.Table, out: Path) -> None:
         megapixels = [row[0] for row in table.rows]
         for axis, column, label in ((axes[0], 2, "seconds"), (axes[1], 5, "peak memory, GiB")):
             axis.plot(megapixels, [row[column] for row in table.rows], "o-")
+            if column == 5:
+                axis.axhline(MEMORY_LIMIT_GIB, color="grey", linestyle="--")
             axis.set(xlabel="megapixels", ylabel=label, xlim=(0, None), ylim=(0, None))
             axis.grid(alpha=0.3)
-        axes[1].axhline(MEMORY_LIMIT_GIB, color="grey", linestyle="--")
-        figure.suptitle("Denoising a photograph, one call of the prior")
+        figure.suptitle(table.title)
         out.mkdir(parents=True, exist_ok=True)
         for suffix in ("svg", "png"):
             # Without a date and with fixed ids the same numbers give the same file.

@@ -95,6 +95,15 @@ def test_a_report_holds_its_circumstances(tmp_path: Path, capsys: pytest.Capture
     assert stored["revision"]
 
 
+def test_the_command_is_stored_without_folders_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    import common
+
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "denoise.py"), "--data", str(tmp_path), "--images", "2"])
+    assert common.circumstances(None)["command"] == f"denoise.py --data {tmp_path.name} --images 2"
+
+
 def test_a_row_must_fit_its_table() -> None:
     import common
 
