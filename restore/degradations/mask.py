@@ -9,6 +9,7 @@ from torch import Tensor
 from restore.degradations.base import Estimate, LinearDegradation
 from restore.degradations.gain import noise_diagonal, per_row, row_mean
 from restore.degradations.noise import NoiseModel
+from restore.degradations.planes import LIMIT
 from restore.degradations.spectral import Spectrum
 from restore.errors import ParameterError
 
@@ -79,7 +80,8 @@ class Mask(LinearDegradation):
         scattered = (near & ~known).sum((1, 2, 3)) > 0.9 * (~known).sum((1, 2, 3))
         movable = 2 * moved.sum((1, 2, 3)) <= total
         hidden = torch.where(movable.view(-1, 1, 1, 1), moved, known & few)
-        miss = ((fill_holes(y, known & ~hidden) - y).square().mean(1, keepdim=True) * hidden).sum((1, 2, 3))
+        filled = fill_holes(y, known & ~hidden)
+        miss = filled.sub_(y).square_().mean(1, keepdim=True).mul_(hidden).sum((1, 2, 3))
         count = hidden.sum((1, 2, 3))
         tried = (count > 0) & (movable | scattered)
         hole = torch.where(tried, miss / count.clamp_min(1), self.prior_variance)
@@ -107,7 +109,14 @@ def fill_holes(y: Tensor, known: Tensor) -> Tensor:
         y: [N, C, H, W].
         known: [N, 1, H, W] bool; where none is known, the picture is zero (grey).
     """
-    return _fill(y, known.to(y.dtype))
+    if y.numel() <= LIMIT:
+        return _fill(y, known.to(y.dtype))
+    out = torch.empty_like(y)
+    for n in range(y.shape[0]):
+        weight = known[n : n + 1].to(y.dtype)
+        for c in range(y.shape[1]):
+            out[n, c] = _fill(y[n : n + 1, c : c + 1], weight)[0, 0]
+    return out
 
 
 def _fill(values: Tensor, weight: Tensor) -> Tensor:

@@ -71,6 +71,14 @@ def test_one_pixel_known_fills_everything_with_it() -> None:
     torch.testing.assert_close(fill_holes(y, known > 0), y)
 
 
+def test_large_pictures_are_filled_plane_by_plane(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = smooth_picture(20, 24).expand(2, -1, -1, -1)
+    known = torch.stack((scattered(20, 24, 0.4), scattered(20, 24, 0.6, 1)))[:, None]
+    whole = fill_holes(y, known)
+    monkeypatch.setattr("restore.degradations.mask.LIMIT", 100)
+    torch.testing.assert_close(fill_holes(y, known), whole)
+
+
 def test_wrong_masks_are_named() -> None:
     with pytest.raises(ParameterError, match=r"\[3, 4, 4\]"):
         Mask(torch.ones(3, 4, 4))
