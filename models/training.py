@@ -38,6 +38,9 @@ SHOWN = {"budgie_9ad2f8f9.jpg", "budgie_2bbd0bfe.jpg", "budgie_b60e6874.jpg", "b
 class TrainingConfig:
     """Everything a training run depends on besides its photographs.
 
+    A step whose loss is `spike` times the running mean is not taken: without normalisation a single patch can now and
+    then blow up, and its gradient says nothing.
+
     The noise distribution follows the ablation in the model card: most of the mass where restoration works
     (0.015-0.8), a tenth above, so that a warm start from nothing works.
     """
@@ -58,6 +61,7 @@ class TrainingConfig:
     sigma_max: float = 10.0
     high_share: float = 0.1
     gradient_clip: float = 1.0
+    spike: float = 10.0
     seed: int = 0
     device: str = "cpu"
     compile: bool = False
@@ -193,6 +197,8 @@ class Trainer:
         self.optimizers = self._optimizers()
         self.step = 0
         self.trained_seconds = 0.0
+        self.usual_loss = 1.0  # what an untrained network in this parametrisation starts from
+        self.spikes = 0
         if (out / "state.pt").exists():
             self._resume(out / "state.pt")
         self.forward = torch.compile(self.model) if config.compile else self.model
@@ -244,16 +250,21 @@ class Trainer:
         images = clean.to(config.device).float() / 127.5 - 1.0
         with torch.autocast(config.device.split(":")[0], torch.bfloat16):
             loss = edm_loss(self.forward, images, sigma, noise)
+        value = loss.item()
+        self.step += 1
+        if not value < config.spike * self.usual_loss:
+            self.spikes += 1
+            return value
+        self.usual_loss += 0.02 * (value - self.usual_loss)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.step += 1
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
-        return loss.item()
+        return value
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train for the configured budget, yielding a row of numbers now and then; the last has `done`.
@@ -291,7 +302,8 @@ class Trainer:
                 "step": self.step,
                 "seconds": round(self.trained_seconds),
                 "rate": round(rate, 4),
-                "loss": round(sum(losses) / len(losses), 5),
+                "loss": round(float(np.median(losses)), 5),
+                "spikes": self.spikes,
                 "patches_per_second": round(len(losses) * config.batch / 15.0, 1),
             }
             losses = []
@@ -312,7 +324,7 @@ class Trainer:
 
     def _log(self, row: dict[str, Any]) -> None:
         path = self.out / "log.csv"
-        columns = ["step", "seconds", "rate", "loss", "patches_per_second"]
+        columns = ["step", "seconds", "rate", "loss", "spikes", "patches_per_second"]
         columns += [f"psnr{k}" for k in VALIDATION_SIGMAS]
         new = not path.exists()
         with path.open("a", newline="") as stream:

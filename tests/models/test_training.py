@@ -103,3 +103,13 @@ def test_new_run_starts_from_released_weights(folder: Path, tmp_path: Path) -> N
     assert second.step == 0
     for p, q in zip(first.ema.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+def test_step_whose_loss_explodes_is_not_taken(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    trainer = Trainer(photographs, tmp_path / "run", TrainingConfig(**TINY))
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.usual_loss = 1e-6
+    trainer.train_step(next(photographs.batches(4, 16, 0)), 1.0)
+    assert trainer.spikes == 1
+    assert all(torch.equal(p, q) for p, q in zip(before, trainer.model.parameters(), strict=True))
