@@ -31,9 +31,17 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
-#: Share of a block's detail that coarse quantisation loses, against the power law through its low frequencies: most
-#: blocks are smoother than the mean. Fitted on photographs.
-FALL = 0.3
+#: Blocks are told apart by how much detail they keep, in classes of equal number: pooled, smooth and busy ones have no
+#: Laplace density.
+CLASSES = 4
+
+#: Mean magnitude of the integers below which a class leaves a frequency empty: a few blocks that use it tell nothing
+#: about the rest.
+RARE = 2e-3
+
+#: Predicted over true error of the initial estimate, median over 33 photographs, quality 10 to 80, 4:4:4 and 4:2:0;
+#: single ones scatter by a factor of 1.4 around it.
+UNDERRATED = 0.85
 
 #: Variance of rounding to 8 bits.
 ROUNDING = 1.0 / 12.0
@@ -103,6 +111,28 @@ def truncated_normal_mean(mean: Tensor, deviation: Tensor, low: Tensor, high: Te
     return mean + deviation * torch.where(flip, -shift, shift)
 
 
+def quantisation_error(magnitude: Tensor, step: Tensor) -> Tensor:
+    """Mean squared distance of Laplace-distributed coefficients from the centres of their cells.
+
+    With scale b and s = exp(-step / 2b), the mean magnitude of the integers is s / (1 - s^2), which gives b from them
+    (as Price and Rabbani 1999, IEEE Signal Processing Letters 6, by maximum likelihood). The cell around 0 then
+    contributes the integral of c^2 over it, the others the second moment of an exponential density cut to one step.
+
+    Args:
+        magnitude: mean absolute value of the integers at each frequency.
+        step: of the quantiser there, broadcastable to `magnitude`.
+    """
+    m = magnitude.clamp_min(1e-6)
+    s = 2.0 * m / (1.0 + (1.0 + 4.0 * m.square()).sqrt())
+    h = -torch.log(s).clamp(max=-1e-6)
+    b2 = (step / (2.0 * h)).square()
+    zero = 2.0 * b2 * (1.0 - s * (1.0 + h + 0.5 * h.square()))
+    others = s * b2 * (h.square() + 2.0 - 2.0 * h / torch.tanh(h))
+    # For wide densities the difference above cancels, and the error is uniform in the cell.
+    error = torch.where(h < 0.1, step.square() / 12.0, zero + others)
+    return torch.where(magnitude < RARE, 0.0, error)
+
+
 class JPEG(Degradation):
     """y is what a decoder makes of a JPEG file with these tables.
 
@@ -164,22 +194,20 @@ class JPEG(Degradation):
         return d + self._picture([changes[0], *chroma], d.shape[-2:]) / 127.5
 
     def initial_estimate(self, y: Tensor) -> Estimate:
-        """The decoded picture. Its error: a coefficient with step q errs by q / sqrt(12) where the picture has detail
-        of that size, and by all of itself where it has not. How much detail there is at the high frequencies, which the
-        quantiser may have dropped, follows from the low ones, for photographs' spectra fall like a power law."""
-        radius = _radius().to(y)
-        low = ((radius > 0.9) & (radius < 3.1)).to(y)
-        decoded = [c * t for c, t in zip(self.cells(y), self.tables.to(y), strict=True)]
+        """The decoded picture. Its error: at every frequency the coefficients of like blocks follow a Laplace density
+        (Lam and Goodman 2000, IEEE TIP 9) whose scale the file's integers tell, zeros included, and a coefficient errs
+        by its distance from the centre of its cell. Chroma beyond the file's resolution is not counted."""
         variance = torch.zeros(y.shape[0], device=y.device)
-        for channel, coefficients in enumerate(decoded):
-            energy = coefficients.square().mean(dim=(1, 2))
-            level = (energy * radius.square() * low).sum(dim=(1, 2)) / low.sum()
-            detail = FALL * level[:, None, None] * radius.pow(-2.0)
-            error = torch.minimum(self.tables[channel].to(y).square() / 12.0, detail)
+        for channel, (integers, table) in enumerate(zip(self.cells(y), self.tables.to(y), strict=True)):
             # The channel's share of the error in RGB: the squared column norm of TO_RGB over three.
             share = sum(row[channel] ** 2 for row in TO_RGB) / 3.0
-            variance = variance + share * error.mean(dim=(1, 2))
-        return Estimate(y, (variance + ROUNDING).sqrt() / 127.5)
+            magnitudes = integers.abs().flatten(1, 2)
+            detail = magnitudes.sum(dim=(2, 3)) - magnitudes[..., 0, 0]
+            order = detail.argsort(dim=1)[..., None, None].expand_as(magnitudes)
+            for part in magnitudes.gather(1, order).chunk(CLASSES, dim=1):
+                weight = share * part.shape[1] / magnitudes.shape[1]
+                variance = variance + weight * quantisation_error(part.mean(dim=1), table).mean(dim=(1, 2))
+        return Estimate(y, (variance + ROUNDING).sqrt() / (127.5 * UNDERRATED))
 
     def _gain(self, channel: int) -> float:
         """Variance of a coefficient of Y, Cb or Cr for unit variance of every RGB value."""
@@ -242,9 +270,3 @@ def _sharpen(averaged: Tensor, vertical: bool, horizontal: bool) -> Tensor:
                 sharp = (8.0 * averaged - before - after) / 6.0
             averaged = sharp
     return averaged
-
-
-def _radius() -> Tensor:
-    """[8, 8], radial frequency of each DCT coefficient; the mean counts as a half."""
-    k = torch.arange(8, dtype=torch.float32)
-    return (k[:, None].square() + k[None, :].square()).sqrt().clamp_min(0.5)

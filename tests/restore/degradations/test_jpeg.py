@@ -10,7 +10,13 @@ from PIL import Image
 from scipy.stats import truncnorm
 from torch import Tensor
 
-from restore.degradations.jpeg import JPEG, blocks_to_frequencies, standard_tables, truncated_normal_mean
+from restore.degradations.jpeg import (
+    JPEG,
+    blocks_to_frequencies,
+    quantisation_error,
+    standard_tables,
+    truncated_normal_mean,
+)
 from restore.errors import ParameterError
 
 PHOTOGRAPHS = sorted((Path(__file__).parents[2] / "data").glob("*.png"))
@@ -109,18 +115,27 @@ def test_rows_are_independent() -> None:
     torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("path", PHOTOGRAPHS, ids=lambda p: p.stem)
 @pytest.mark.parametrize("quality", [10, 20, 40, 80])
-def test_predicted_error_is_of_the_true_size(quality: int) -> None:
-    """Over the test photographs together; single ones scatter by up to two."""
-    true, predicted = 0.0, 0.0
-    for path in PHOTOGRAPHS:
-        original = Image.open(path).convert("RGB")
-        stream = io.BytesIO()
-        original.save(stream, "JPEG", quality=quality)
-        y = pixels(Image.open(stream))
-        true += float((y - pixels(original)).square().mean())
-        predicted += float(JPEG(standard_tables(quality), (2, 2)).initial_estimate(y).sigma) ** 2
-    assert 1 / 1.6 < (predicted / true) ** 0.5 < 1.6
+@pytest.mark.parametrize(("subsampling", "code"), [SAMPLINGS[0], SAMPLINGS[2]])
+def test_predicted_error_is_of_the_true_size(path: Path, quality: int, subsampling: tuple[int, int], code: int) -> None:
+    original = Image.open(path).convert("RGB")
+    stream = io.BytesIO()
+    original.save(stream, "JPEG", quality=quality, subsampling=code)
+    y = pixels(Image.open(stream))
+    true = float((y - pixels(original)).square().mean().sqrt())
+    predicted = float(JPEG(standard_tables(quality), subsampling).initial_estimate(y).sigma)
+    assert 1 / 1.5 < predicted / true < 1.5
+
+
+def test_quantisation_error_is_that_of_simulated_coefficients() -> None:
+    steps = torch.tensor([4.0, 20.0, 60.0])
+    uniform = torch.rand(3, 400_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    c = -10.0 * uniform.sign() * torch.log1p(-2.0 * uniform.abs())  # Laplace, scale 10
+    integers = torch.round(c / steps[:, None])
+    true = (c - steps[:, None] * integers).square().mean(1)
+    torch.testing.assert_close(quantisation_error(integers.abs().mean(1), steps), true, rtol=0.05, atol=0.0)
+    assert quantisation_error(torch.zeros(1), steps[:1]).item() == 0.0
 
 
 def test_truncated_mean_agrees_with_scipy_far_into_the_tails() -> None:
