@@ -1,8 +1,8 @@
 """Blind noise level of photographs with synthetic noise: ours, wavelet MAD, and eigenvalues of patches.
 
 White Gaussian noise is added to CBSD68 and to training photographs (at most 512x512 around the centre), once left as
-it is and once clipped and rounded to 8 bits. Constants of ours come from other training photographs; CBSD68 was looked
-at while its variants were compared, so the training photographs, nearly all unseen then, are the stricter judge.
+it is and once clipped and rounded to 8 bits. Constants of ours come from training photographs, of which 4 are among
+these 60; CBSD68 was looked at while its variants were compared, so the 60 are the stricter judge.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def main() -> None:
         (
             "Noise is white and Gaussian, independent between channels; 8 bits: clipped to 0-255 and rounded.",
             "The photographs have noise of their own, which counts as error of the small levels.",
-            "CBSD68 was looked at while variants of our estimate were compared; the training photographs nearly all were not.",
+            "CBSD68 was looked at while variants of ours were compared, these training photographs hardly.",
         ),
         common.circumstances(None),
     )
