@@ -1,6 +1,6 @@
 """Put the three example photographs beside what `make demo` made of them: the README's picture.
 
-    python examples/make_banner.py build/demo docs/before-after.jpg
+python examples/make_banner.py build/demo docs/before-after.jpg
 """
 
 from __future__ import annotations

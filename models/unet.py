@@ -109,7 +109,8 @@ class DenoisingUNet(ModelMixin, ConfigMixin):
 
     def network(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The raw network F of the EDM parametrisation; input scaled to unit variance, same shape out."""
-        embedding = self.embed(sigma)
+        # Beyond the levels it was trained on, the embedding extrapolates without bound.
+        embedding = self.embed(sigma.clamp(self.config.sigma_min, self.config.sigma_max))
         h = self.head(F.pixel_unshuffle(x, self.patch))
         skips = []
         for level, stage in enumerate(self.down):

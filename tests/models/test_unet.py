@@ -52,3 +52,11 @@ def test_survives_a_round_trip_through_safetensors(network: DenoisingUNet, tmp_p
     x, sigma = torch.randn(1, 3, 8, 8), torch.tensor([0.2])
     assert torch.equal(network(x, sigma), again(x, sigma))
     assert again.multiple_of == 4
+
+
+def test_levels_it_was_never_trained_on_count_as_the_nearest_known(network: DenoisingUNet) -> None:
+    x = torch.randn(1, 3, 8, 8)
+    lowest = torch.tensor([network.config.sigma_min])
+    assert torch.equal(network.network(x, lowest), network.network(x, lowest / 10))
+    highest = torch.tensor([network.config.sigma_max])
+    assert torch.equal(network.network(x, highest), network.network(x, highest * 10))
