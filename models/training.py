@@ -42,7 +42,7 @@ class TrainingConfig:
     then blow up, and its gradient says nothing.
 
     The noise distribution follows the ablation in the model card: most of the mass where restoration works
-    (0.004-0.8), a tenth above, so that a warm start from nothing works.
+    (0.01-0.8), a tenth above, so that a warm start from nothing works.
     """
 
     channels: tuple[int, ...] = (96, 192, 256)
@@ -55,9 +55,9 @@ class TrainingConfig:
     warmup_steps: int = 200
     weight_decay: float = 0.0
     ema: float = 0.999
-    sigma_low: float = 0.004
+    sigma_low: float = 0.01
     sigma_high: float = 0.8
-    sigma_min: float = 0.004
+    sigma_min: float = 0.01
     sigma_max: float = 10.0
     high_share: float = 0.1
     gradient_clip: float = 1.0
