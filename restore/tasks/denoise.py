@@ -27,4 +27,5 @@ def denoise(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         degradation=Identity(GaussianNoise(sigma)),
         sampler=partial(denoise_posterior, steps=steps, fidelity=parameters.effective_fidelity),
         found=found,
+        effective={"steps": steps},
     )
