@@ -20,6 +20,7 @@ def unified(
     stochasticity: float = 0.3,
     extrapolation: float = 0.5,
     inflation: float = 0.0,
+    slack: float = 1.0,
 ) -> Sampling:
     """One loop that holds annealed half-quadratic splitting (fidelity 1) and posterior sampling (fidelity 0).
 
@@ -47,6 +48,9 @@ def unified(
             (same oracle).
         inflation: of the level the prior is told (Garber and Tirer 2024, "CM4IR"); 0: up to 0.2 gained
             nothing on that oracle.
+        slack: factor on v(s). A network's error is not white, and without re-noising x is not the clean picture plus
+            white noise of level s: what it gets wrong gathers where the measurement is weak, and v(s) then trusts it
+            too much. 1 is right for an exact Gaussian prior; the tasks say what is right for a network.
 
     Raises:
         ParameterError: a knob out of range, or levels that do not fall.
@@ -60,7 +64,7 @@ def unified(
     x = noisy_start(problem, levels[0], kappa)
     for step, sigma, following in schedule:
         d = yield ask(x, sigma * (1.0 + inflation), step, len(levels))
-        x0 = problem.degradation.gain_step(d, problem.y, variance(problem, x, sigma))
+        x0 = problem.degradation.gain_step(d, problem.y, slack * variance(problem, x, sigma))
         del d  # a large picture's memory, not needed while the prior works
         if following == 0.0:
             break

@@ -10,6 +10,7 @@ from restore.prior.protocol import PriorInfo
 from restore.sampling import log_grid, unified
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
+from restore.tasks.trust import slack
 
 STEPS = 16
 
@@ -27,7 +28,9 @@ def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=degradation.forward(source.image),
         degradation=degradation,
-        sampler=partial(unified, sigmas=log_grid(steps, START, END), fidelity=fidelity, extrapolation=0.0),
+        sampler=partial(
+            unified, sigmas=log_grid(steps, START, END), fidelity=fidelity, slack=slack(fidelity), extrapolation=0.0
+        ),
         found={"noise": level},
         effective={"steps": steps},
         colour=True,

@@ -12,7 +12,7 @@ from service.cli.values import Duration, Numbers
 #: Options whose value is a field of `TrainingConfig` of the same name; what is not given keeps that class's default.
 FIELDS = (
     "channels", "blocks", "middle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay", "ema",
-    "sigma_low", "sigma_high", "sigma_min", "sigma_max", "high_share", "gradient_clip", "seed", "compile",
+    "sigma_low", "sigma_high", "sigma_min", "sigma_max", "high_share", "gradient_clip", "spike", "seed", "compile",
 )  # fmt: skip
 
 _POSITIVE = click.IntRange(min=1)
@@ -48,6 +48,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--sigma-max", type=_ABOVE_ZERO, help="Largest noise level trained on.")
 @click.option("--high-share", type=_SHARE, help="Share of patches above --sigma-high.")
 @click.option("--gradient-clip", type=_ABOVE_ZERO, help="Largest norm of a gradient.")
+@click.option("--spike", type=_ABOVE_ZERO, help="A step is left out when its loss is this many times the usual.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of every random number.")
 @click.option("--compile/--no-compile", default=None, help="Compile the network first.")
 @click.option("--validate-every", type=Duration(), help="Time between validations.")
