@@ -30,6 +30,7 @@ from restore.sampling.driver import run
 from restore.sampling.protocol import Problem, RowNoise
 from restore.sampling.schedules import few_step_sigmas
 from restore.sampling.unified import unified
+from restore.tasks.trust import slack
 
 #: Calls of the prior that DiffPIR makes: its paper's and deepinv's default, and its paper's fast setting.
 DIFFPIR_STEPS = (100, 20)
@@ -77,7 +78,9 @@ def super_resolve(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation,
 def deblur(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, fidelity: float, steps: int) -> Tensor:
     """The library's task but for the borders, mirrored here so that both sides have a closed-form data step."""
     problem = Problem(y, degradation, denoiser.info, RowNoise(0, [0]))
-    return run(unified(problem, sigmas=few_step_sigmas(steps, fidelity), fidelity=fidelity), denoiser)
+    return run(
+        unified(problem, sigmas=few_step_sigmas(steps, fidelity), fidelity=fidelity, slack=slack(fidelity)), denoiser
+    )
 
 
 def denoise(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, fidelity: float, steps: int) -> Tensor:
