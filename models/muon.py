@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.denoiser import bf16_in_hardware
+
 # Coefficients of the quintic Newton-Schulz iteration, Jordan et al. 2024.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Replace the singular values of each matrix [B, rows, columns] by values near one, in bfloat16."""
-    x: Tensor = matrices.bfloat16()
+    """Replace the singular values of each matrix [B, rows, columns] by values near one, in bfloat16 where the hardware
+    computes in it."""
+    x: Tensor = matrices.bfloat16() if bf16_in_hardware(matrices.device) else matrices.float()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
