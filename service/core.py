@@ -1,0 +1,56 @@
+"""The service without HTTP: jobs are submitted, waited for and cancelled here, over a store, blobs and an engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from service.blobs import BlobStore
+from service.engine.protocol import Engine
+from service.jobs.model import Event, Job, NewJob
+from service.jobs.store import Cancellation, JobStore, Submission
+
+
+class Service(Protocol):
+    """What the HTTP layer, the command line and the tests use. All methods belong to one event loop.
+
+    Attributes:
+        store, blobs, engine: the parts; the store's and the blobs' methods block.
+    """
+
+    store: JobStore
+    blobs: BlobStore
+    engine: Engine
+
+    async def start(self) -> None:
+        """Open the store, take over what a dead server left, start the engine, the dispatcher and the housekeeping."""
+        ...
+
+    async def drain(self) -> None:
+        """Refuse new jobs (DRAINING); let running ones finish for `drain_seconds`, queue the rest again; stop."""
+        ...
+
+    @property
+    def draining(self) -> bool: ...
+
+    async def submit(self, new: NewJob) -> Submission:
+        """Queue a job and wake the dispatcher.
+
+        Raises:
+            Problem: SATURATED, DRAINING, QUOTA (the owner's `jobs_per_key`), IDEMPOTENCY_MISMATCH.
+        """
+        ...
+
+    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+        """The job once it has ended, or as it is after `seconds`.
+
+        Raises:
+            Problem: NOT_FOUND.
+        """
+        ...
+
+    async def cancel(self, job_id: str) -> Cancellation: ...
+
+    def watch(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """Stored events with ids above `after`, then new ones as they come; ends after "completed"."""
+        ...

@@ -1,0 +1,1 @@
+"""Jobs: what a request becomes, from the queue to its result."""

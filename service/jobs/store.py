@@ -1,0 +1,140 @@
+"""What a job store promises: every write that a worker's result depends on is fenced, every claim is one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from service.jobs.model import Event, Job, JobError, JobState, NewJob
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The job, and whether an idempotency key found an earlier one."""
+
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, newest first, and where the next page begins (None at the end)."""
+
+    jobs: Sequence[Job]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a succeeded job is stored with; see `Job`."""
+
+    outputs: dict[str, str]
+    media_type: str
+    width: int
+    height: int
+    sha256: str
+    effective: dict[str, Any]
+    warnings: list[dict[str, str]]
+    metrics: dict[str, float]
+    degraded: str = ""
+
+
+class Cancellation(StrEnum):
+    """What a request to cancel did."""
+
+    CANCELED = "canceled"
+    REQUESTED = "requested"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+class Lease(StrEnum):
+    """Whether a worker still owns its job."""
+
+    HELD = "held"
+    CANCEL = "cancel"
+    LOST = "lost"
+
+
+class JobStore(Protocol):
+    """Durable jobs. Methods block (call them from a thread) and are safe from several threads and processes.
+
+    `fence` arguments name the claim that a write belongs to; when the job has been claimed again since, or has ended,
+    the write is refused: the method returns False (or None) and changes nothing.
+    """
+
+    def submit(self, new: NewJob, max_queue: int) -> Submission:
+        """Store a queued job with its "queued" event, or find the one its idempotency key already made.
+
+        Raises:
+            Problem: IDEMPOTENCY_MISMATCH, the key came with another fingerprint; SATURATED, the queue is full.
+        """
+        ...
+
+    def get(self, job_id: str) -> Job | None: ...
+
+    def list(self, *, owner: str | None, state: JobState | None, cursor: str | None, limit: int) -> Page:
+        """Jobs of one owner (of all for None), newest first."""
+        ...
+
+    def claim(self, worker: str, lease_seconds: float, limit: int) -> Sequence[Job]:
+        """Take up to `limit` queued jobs, interactive ones first; each is now running, attempt and fence one higher."""
+        ...
+
+    def recover(self, max_attempts: int) -> Sequence[Job]:
+        """Queue again running jobs whose lease ran out; those with `max_attempts` behind them fail as worker_crashed.
+
+        Returns:
+            the jobs that failed.
+        """
+        ...
+
+    def renew(self, job_id: str, fence: int, lease_seconds: float) -> Lease: ...
+
+    def release(self, job_id: str, fence: int, *, blame: bool) -> bool:
+        """Give a running job back to the queue; without blame the attempt does not count (drain, another's crash)."""
+        ...
+
+    def progress(self, job_id: str, fence: int, step: int, steps: int) -> bool: ...
+
+    def succeed(self, job_id: str, fence: int, outcome: Outcome, retention_seconds: float) -> bool: ...
+
+    def fail(self, job_id: str, fence: int, error: JobError, retention_seconds: float) -> bool: ...
+
+    def canceled(self, job_id: str, fence: int, retention_seconds: float) -> bool:
+        """A running job has stopped as asked."""
+        ...
+
+    def cancel(self, job_id: str, retention_seconds: float) -> Cancellation:
+        """End a queued job at once, or ask a running one to stop."""
+        ...
+
+    def add_event(self, job_id: str, type: str, data: dict[str, Any], fence: int | None = None) -> Event | None: ...
+
+    def events(self, job_id: str, after: int = 0) -> Sequence[Event]: ...
+
+    def purge(self, job_id: str) -> Sequence[str] | None:
+        """Forget inputs and outputs of an ended or queued job now (it becomes expired).
+
+        Returns:
+            references of the blobs to delete; None when the job is unknown or running.
+        """
+        ...
+
+    def expire(self, limit: int = 100) -> Sequence[str]:
+        """Mark ended jobs past their retention as expired; returns references of the blobs to delete."""
+        ...
+
+    def queued(self) -> dict[str, int]:
+        """Jobs waiting, by priority."""
+        ...
+
+    def active(self, owner: str) -> int:
+        """Jobs of an owner that are queued or running."""
+        ...
+
+    def position(self, job_id: str) -> int | None:
+        """Jobs that will be started before a queued one; None when it is not queued."""
+        ...

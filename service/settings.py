@@ -1,0 +1,80 @@
+"""Settings of the server, read from the environment with the prefix PELLUCID_ and validated at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from restore.images import SERVICE_LIMITS, Limits
+
+
+class Settings(BaseSettings):
+    """Every setting; the variable of a field is its name in capitals after PELLUCID_.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range; `service.cli.serve` words it with the variable's name.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PELLUCID_", extra="forbid", frozen=True)
+
+    # Where the server listens and what it keeps.
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Field(default_factory=lambda: user_data_path("pellucid"))
+    database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in data_dir when not set")
+    blob_url: str | None = Field(None, description="fsspec URL; files in data_dir when not set")
+
+    # Engine.
+    engine: Literal["local", "ray"] = "local"
+    devices: str = Field("auto", description='"auto", or a comma-separated list such as "cuda:0,cuda:1" or "cpu"')
+    prior: str | None = Field(None, description="name of the default prior; the embedded one when not set")
+    runtime: str = "auto"
+    max_batch: int = Field(8, ge=1, le=256, description="tiles in one denoiser call")
+    tile: int | None = Field(None, ge=64, le=4096, description="side of a tile; the prior's own when not set")
+    threads: int | None = Field(None, ge=1, description="of one CPU worker; all cores when not set")
+    jobs_at_once: int = Field(16, ge=1, le=1024, description="jobs whose samplers one worker drives at the same time")
+
+    # Jobs.
+    lease_seconds: float = Field(30.0, gt=1.0, description="how long a worker owns a job without renewing it")
+    max_attempts: int = Field(2, ge=1, description="a job that kills its worker so often is failed")
+    hang_seconds: float = Field(120.0, gt=0.0, description="a worker silent for so long while it has work is replaced")
+    retention_seconds: float = Field(3600.0, gt=0.0, description="how long results are kept")
+    drain_seconds: float = Field(60.0, ge=0.0, description="how long running jobs may finish after SIGTERM")
+
+    # Protection.
+    api_keys_file: Path | None = Field(None, description="hashed keys and their scopes; see docs/operations.md")
+    auth: Literal["auto", "required", "off"] = Field(
+        "auto", description="auto: off on a loopback address, required elsewhere"
+    )
+    allowed_hosts: str = Field("", description="comma-separated Host names taken besides the loopback ones")
+    allowed_origins: str = Field("", description="comma-separated origins that browsers may call from (CORS)")
+    max_queue: int = Field(256, ge=1, description="jobs waiting; more are answered 503")
+    requests_per_minute: int = Field(600, ge=1, description="of one key")
+    jobs_per_key: int = Field(64, ge=1, description="jobs of one key queued or running at the same time")
+    max_bytes: int = Field(SERVICE_LIMITS.max_bytes, ge=1)
+    max_pixels: int = Field(SERVICE_LIMITS.max_pixels, ge=4)
+    max_output_pixels: int = Field(SERVICE_LIMITS.max_output_pixels, ge=4)
+    max_side: int = Field(SERVICE_LIMITS.max_side, ge=2)
+    max_work: float = Field(4000.0, gt=0.0, description="output megapixels times denoiser calls of one job")
+    receive_seconds: float = Field(60.0, gt=0.0, description="until a request's headers and body must be there")
+    idle_seconds: float = Field(15.0, gt=0.0, description="longest silence while a request is received")
+    sync_seconds: float = Field(600.0, gt=0.0, description="longest a synchronous request waits before 202")
+    decode_seconds: float = Field(10.0, gt=0.0, description="longest a picture may take to decode")
+    decode_memory: int = Field(4 * 2**30, ge=2**28, description="bytes that decoding one picture may use")
+    url_sources: bool = Field(False, description="whether pictures may be given by URL")
+    offline: bool = Field(False, description="no outside connection is opened, whatever is asked")
+    webhook_secret: SecretStr | None = Field(None, description="whsec_... that signs webhooks; none are sent without")
+
+    # Observability.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+    metrics: bool = Field(True, description="whether GET /metrics answers")
+
+    @property
+    def limits(self) -> Limits:
+        """The picture limits, as the core takes them."""
+        return Limits(self.max_pixels, self.max_output_pixels, self.max_side, self.max_bytes)
