@@ -1,4 +1,4 @@
-"""The embedded prior's network as a `Denoiser`, run by PyTorch."""
+"""A network as a `Denoiser`, run by PyTorch, and the facts of the embedded prior's network."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def network_info(
 
 
 class TorchDenoiser:
-    """A `DenoisingUNet` as a `Denoiser`: float32 in and out, static clipping of the estimate to [-1, 1].
+    """A network as a `Denoiser`: float32 in and out, static clipping of the estimate to [-1, 1].
 
     Pictures may lie on any device; they are moved to the network's and the answer back. Sizes that are no multiple of
     `info.multiple_of` are padded by reflection. The graph back to x is kept when x asks for it.
@@ -83,7 +83,8 @@ class TorchDenoiser:
     0.009 at 128, 0.006 at 2), measured on eight 256x256 crops of photographs with an early network.
 
     Args:
-        network: taken over: moved to the device, frozen, and its convolutions stored in the precision used.
+        network: any module that answers `forward(x [N, C, H, W], sigma [N])` with the denoised pictures; taken over:
+            moved to the device, frozen, and its convolutions stored in the precision used.
         info: its facts, see `network_info`.
         device: where it runs.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware has it.
@@ -93,7 +94,7 @@ class TorchDenoiser:
     """
 
     def __init__(
-        self, network: DenoisingUNet, info: PriorInfo, device: torch.device | str = "cpu", precision: str = "auto"
+        self, network: nn.Module, info: PriorInfo, device: torch.device | str = "cpu", precision: str = "auto"
     ) -> None:
         if precision not in PRECISIONS:
             raise RuntimeUnavailableError(f"no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.runtime import build, check_runtime
 from restore.errors import CorruptWeightsError, RuntimeUnavailableError, UnknownPriorError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "photo"
-RUNTIMES = ("auto", "torch")
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -210,6 +210,7 @@ def load_folder(
     *,
     name: str | None = None,
     device: str = "auto",
+    runtime: str = "auto",
     precision: str = "auto",
     digest: str = "",
 ) -> Denoiser:
@@ -221,22 +222,24 @@ def load_folder(
         folder: holds config.json, the safetensors and perhaps error_table.json.
         name: reported in `info`; the folder's name when None.
         device: see `choose_device`.
-        precision: see `TorchDenoiser`.
+        runtime: see `models.runtime.build`.
+        precision: see `models.runtime.build`.
         digest: reported in `info`.
 
     Raises:
         CorruptWeightsError: a file is missing or damaged.
-        RuntimeUnavailableError: no such device or precision here.
+        RuntimeUnavailableError: no such device, runtime or precision here.
     """
+    check_runtime(runtime)
     chosen = choose_device(device)
-    from models.denoiser import TorchDenoiser, network_info
+    from models.denoiser import network_info
     from models.error_table import load_error_table
     from restore.prior.tiled import TiledDenoiser
 
     network = load_network(folder)
     table = load_error_table(folder / TABLE_FILE) if (folder / TABLE_FILE).exists() else None
     info = network_info(network, folder.name if name is None else name, table, digest)
-    denoiser = TorchDenoiser(network, info, chosen, precision)
+    denoiser = build(network, info, device=chosen, runtime=runtime, precision=precision, digest=digest)
     return TiledDenoiser(denoiser, TILE, OVERLAP, TILES_AT_ONCE[chosen.type])
 
 
@@ -247,7 +250,7 @@ def load_denoiser(
 
     Args:
         name: of the prior; None for the default one.
-        runtime: "auto" or "torch".
+        runtime: one of `models.runtime.RUNTIMES`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         weights: folder of the registry.
 
@@ -256,7 +259,6 @@ def load_denoiser(
         CorruptWeightsError: a file is missing or is not the registered one.
         RuntimeUnavailableError: this machine has no such runtime or device.
     """
-    if runtime not in RUNTIMES:
-        raise RuntimeUnavailableError(f"no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    check_runtime(runtime)
     facts = verify(name, weights)
-    return load_folder(facts.folder, name=facts.name, device=device, digest=facts.digest)
+    return load_folder(facts.folder, name=facts.name, device=device, runtime=runtime, digest=facts.digest)

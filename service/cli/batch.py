@@ -80,16 +80,16 @@ def load_restorer(prior: str | None, device: str, runtime: str) -> Restorer:
 
     if prior is None or not (os.sep in prior or "/" in prior):
         return Restorer.from_pretrained(prior, device=device, runtime=runtime)
-    from models.registry import RUNTIMES, load_folder
+    from models.registry import load_folder
+    from models.runtime import check_runtime
     from restore.errors import UnknownPriorError
 
-    if runtime not in RUNTIMES:
-        raise RuntimeUnavailableError(f"no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    check_runtime(runtime)
     if not Path(prior).is_dir():
         raise UnknownPriorError(
             f"no folder {prior} to load a prior from; pellucid models list names the installed ones"
         )
-    return Restorer(load_folder(Path(prior), device=device))
+    return Restorer(load_folder(Path(prior), device=device, runtime=runtime))
 
 
 def _check(task: str, options: dict[str, Any], jobs: list[Job]) -> None:
