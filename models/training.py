@@ -198,7 +198,9 @@ class Trainer:
             sigma_max=config.sigma_max,
         ).to(config.device, memory_format=torch.channels_last)
         if init is not None:
-            weights = DenoisingUNet.from_pretrained(init, torch_dtype=torch.float32).state_dict()
+            weights = DenoisingUNet.from_pretrained(
+                init, torch_dtype=torch.float32, low_cpu_mem_usage=False
+            ).state_dict()
             self.model.load_state_dict(weights)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = self._optimizers()

@@ -14,6 +14,7 @@ from models.exposure import (
     ExposureNetwork,
     LearnedExposureEstimator,
     load_estimator,
+    neutral_shadows,
     to_linear,
     to_srgb,
     tone_curve,
@@ -91,6 +92,17 @@ def test_the_shipped_estimator_restores_tone_and_colour_of_a_darkened_photograph
     assert error < 0.5 * untouched
     cast = (bright - photo).mean((0, 2, 3))
     assert (cast - cast.mean()).abs().max() < 0.1
+
+
+def test_the_darkest_pixels_lose_their_tint_and_bright_tones_keep_theirs() -> None:
+    tint = torch.tensor([0.0, 0.02, 0.1]).view(3, 1)
+    curve = torch.linspace(0.0, 1.0, 101).expand(3, -1) * (1.0 - tint) + tint  # black comes out blue
+    light = torch.linspace(0.0, 1.0, 101).expand(3, -1)
+    out = neutral_shadows(curve, curve, light)
+    assert out[:, 0].std() < 0.01 < curve[:, 0].std()
+    assert (out.diff(dim=1) > 0).all()
+    bright = curve.amin(0) > 0.4
+    assert torch.equal(out[:, bright], curve[:, bright])
 
 
 def test_the_shipped_estimator_is_small() -> None:
