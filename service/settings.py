@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(2, ge=1, description="a job that kills its worker so often is failed")
     hang_seconds: float = Field(120.0, gt=0.0, description="a worker silent for so long while it has work is replaced")
     retention_seconds: float = Field(3600.0, gt=0.0, description="how long results are kept")
+    upload_seconds: float = Field(3600.0, gt=0.0, description="how long uploads may be used")
     drain_seconds: float = Field(60.0, ge=0.0, description="how long running jobs may finish after SIGTERM")
 
     # Protection.

@@ -152,3 +152,28 @@ class Event:
     id: int
     type: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture sent ahead of the jobs that use it.
+
+    Attributes:
+        id: unguessable.
+        owner: id of the API key that sent it; "" when there is no authentication. Nobody else may use it.
+        reference: of the blob.
+        format, width, height: as the intake found them.
+        size: in bytes.
+        sha256: of the bytes, in hexadecimal.
+    """
+
+    id: str
+    owner: str
+    reference: str
+    format: str
+    width: int
+    height: int
+    size: int
+    sha256: str
+    created_at: datetime
+    expires_at: datetime

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from service.jobs.model import Event, Job, JobError, JobState, NewJob
+from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ class JobStore(Protocol):
     def submit(self, new: NewJob, max_queue: int) -> Submission:
         """Store a queued job with its "queued" event, or find the one its idempotency key already made.
 
+        Keys belong to an owner. A canceled or expired job gives its key back: the next submission makes a new job, so
+        that a caller who lost the connection, and with it the job, can try again.
+
         Raises:
             Problem: IDEMPOTENCY_MISMATCH, the key came with another fingerprint; SATURATED, the queue is full.
         """
@@ -124,7 +127,17 @@ class JobStore(Protocol):
         ...
 
     def expire(self, limit: int = 100) -> Sequence[str]:
-        """Mark ended jobs past their retention as expired; returns references of the blobs to delete."""
+        """Mark ended jobs past their retention as expired and forget uploads past theirs.
+
+        Returns:
+            references of the blobs to delete.
+        """
+        ...
+
+    def add_upload(self, upload: Upload) -> None: ...
+
+    def upload(self, upload_id: str, owner: str) -> Upload | None:
+        """An owner's upload that has not expired. Jobs copy its blob, and so do not depend on it."""
         ...
 
     def queued(self) -> dict[str, int]:

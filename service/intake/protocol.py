@@ -1,0 +1,49 @@
+"""What the HTTP layer asks of the intake: is this a picture we take, how large is it, what does this URL hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A picture that decoded.
+
+    Attributes:
+        format: "png", "jpeg", "webp", "tiff", "avif", "heic", "bmp" or "ppm", from the bytes themselves.
+        width, height: in pixels, upright.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
+class Intake(Protocol):
+    """Examines what strangers send. All methods belong to one event loop."""
+
+    async def start(self) -> None: ...
+
+    async def examine(self, data: bytes, name: str) -> Examined:
+        """Sniff and decode on trial, in a process of its own with limits on memory and time.
+
+        Args:
+            data: the encoded picture.
+            name: of the field ("image", "mask", "kernel"), for the message.
+
+        Raises:
+            Problem: UNSUPPORTED_MEDIA_TYPE (by magic bytes), TOO_LARGE, UNDECODABLE_IMAGE, IMAGE_SIZE, IMAGE_VALUES,
+                TOO_MANY_FRAMES.
+        """
+        ...
+
+    async def fetch(self, url: str) -> bytes:
+        """What a URL holds, its address checked when connecting.
+
+        Raises:
+            Problem: URL_REFUSED, TOO_LARGE.
+        """
+        ...
+
+    async def stop(self) -> None: ...
