@@ -40,6 +40,7 @@ class Code(StrEnum):
     WORK_BUDGET = "work_budget"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     URL_REFUSED = "url_refused"
+    URL_UNREACHABLE = "url_unreachable"
     UNKNOWN_UPLOAD = "unknown_upload"
     QUOTA = "quota"
     SATURATED = "saturated"
@@ -77,6 +78,7 @@ STATUS: Mapping[Code, int] = {
     Code.WORK_BUDGET: 422,
     Code.IDEMPOTENCY_MISMATCH: 422,
     Code.URL_REFUSED: 422,
+    Code.URL_UNREACHABLE: 422,
     Code.UNKNOWN_UPLOAD: 422,
     Code.QUOTA: 429,
     Code.SATURATED: 503,

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restore.images import SERVICE_LIMITS, Limits
+from service.protection.addresses import networks
 
 
 class Settings(BaseSettings):
@@ -67,6 +68,9 @@ class Settings(BaseSettings):
     decode_seconds: float = Field(10.0, gt=0.0, description="longest a picture may take to decode")
     decode_memory: int = Field(4 * 2**30, ge=2**28, description="bytes that decoding one picture may use")
     url_sources: bool = Field(False, description="whether pictures may be given by URL")
+    allowed_addresses: str = Field(
+        "", description="comma-separated networks that URL sources and webhooks may reach although they are not public"
+    )
     offline: bool = Field(False, description="no outside connection is opened, whatever is asked")
     webhook_secret: SecretStr | None = Field(None, description="whsec_... that signs webhooks; none are sent without")
 
@@ -74,6 +78,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     metrics: bool = Field(True, description="whether GET /metrics answers")
+
+    @field_validator("allowed_addresses")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        networks(text)
+        return text
 
     @property
     def limits(self) -> Limits:
