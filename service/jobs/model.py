@@ -101,7 +101,8 @@ class Job:
         id: UUIDv7 in its canonical form.
         spec: what was submitted.
         state: see `JobState`.
-        attempt: how many times it was started.
+        attempt: how many times it was started; starts that a drain or another's crash undid do not count.
+        crashes: how many attempts killed their worker.
         fence: grows with each claim; a write with an older one is refused.
         cancel_requested: a running job was asked to stop.
         step, steps: denoiser calls answered, and to be made in all (0 until known).
@@ -119,6 +120,7 @@ class Job:
     state: JobState
     created_at: datetime
     attempt: int = 0
+    crashes: int = 0
     fence: int = 0
     cancel_requested: bool = False
     started_at: datetime | None = None

@@ -65,42 +65,86 @@ class JobStore(Protocol):
     the write is refused: the method returns False (or None) and changes nothing.
     """
 
-    def submit(self, new: NewJob, max_queue: int) -> Submission:
+    def open(self) -> None:
+        """Make what is missing; call it once before anything else."""
+        ...
+
+    def close(self) -> None: ...
+
+    def submit(self, new: NewJob, max_queue: int, max_active: int | None = None) -> Submission:
         """Store a queued job with its "queued" event, or find the one its idempotency key already made.
 
         Keys belong to an owner. A canceled or expired job gives its key back: the next submission makes a new job, so
         that a caller who lost the connection, and with it the job, can try again.
 
+        Args:
+            new: the submission; each blob it refers to belongs to this job alone from now on.
+            max_queue: how many jobs may wait.
+            max_active: how many jobs of the owner may be queued or running; None for any number.
+
         Raises:
-            Problem: IDEMPOTENCY_MISMATCH, the key came with another fingerprint; SATURATED, the queue is full.
+            Problem: IDEMPOTENCY_MISMATCH, the key came with another fingerprint; SATURATED, the queue is full; QUOTA,
+                the owner has `max_active` jobs. A submission that finds an earlier job meets neither limit.
         """
         ...
 
     def get(self, job_id: str) -> Job | None: ...
 
     def list(self, *, owner: str | None, state: JobState | None, cursor: str | None, limit: int) -> Page:
-        """Jobs of one owner (of all for None), newest first."""
+        """Jobs of one owner (of all for None), newest first.
+
+        Raises:
+            Problem: INVALID_PARAMETER, the cursor is not one of ours.
+        """
         ...
 
     def claim(self, worker: str, lease_seconds: float, limit: int) -> Sequence[Job]:
-        """Take up to `limit` queued jobs, interactive ones first; each is now running, attempt and fence one higher."""
+        """Take up to `limit` queued jobs; each is now running, attempt and fence one higher.
+
+        Interactive jobs go before batch jobs, older ones before younger; while both wait, every fourth claim takes a
+        batch job.
+        """
         ...
 
-    def recover(self, max_attempts: int) -> Sequence[Job]:
+    def recover(self, max_attempts: int, retention_seconds: float) -> Sequence[Job]:
         """Queue again running jobs whose lease ran out; those with `max_attempts` behind them fail as worker_crashed.
+
+        Those that were asked to stop end as canceled.
 
         Returns:
             the jobs that failed.
         """
         ...
 
-    def renew(self, job_id: str, fence: int, lease_seconds: float) -> Lease: ...
-
-    def release(self, job_id: str, fence: int, *, blame: bool) -> bool:
-        """Give a running job back to the queue; without blame the attempt does not count (drain, another's crash)."""
+    def workers(self) -> Sequence[str]:
+        """Who holds running jobs."""
         ...
 
-    def progress(self, job_id: str, fence: int, step: int, steps: int) -> bool: ...
+    def abandon(self, worker: str) -> None:
+        """End the leases of a worker that is known to be dead, for `recover` to find."""
+        ...
+
+    def cancellations(self, worker: str) -> Sequence[tuple[str, int]]:
+        """Id and fence of the worker's running jobs that were asked to stop."""
+        ...
+
+    def renew(self, job_id: str, fence: int, lease_seconds: float) -> Lease: ...
+
+    def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float) -> bool:
+        """Give a running job back to the queue, with a "warning" event; one that was asked to stop ends as canceled.
+
+        With blame the attempt counts as one that killed its worker (`Job.crashes`); without, it does not count at all
+        (drain, another's crash).
+        """
+        ...
+
+    def started(self, job_id: str, fence: int, device: str, attempt: int) -> Event | None:
+        """A running job is on its device now: notes it, with a "started" event."""
+        ...
+
+    def progress(self, job_id: str, fence: int, step: int, steps: int, data: dict[str, Any]) -> Event | None:
+        """Note how far a running job is, with a "progress" event that carries `data`."""
+        ...
 
     def succeed(self, job_id: str, fence: int, outcome: Outcome, retention_seconds: float) -> bool: ...
 
@@ -116,13 +160,17 @@ class JobStore(Protocol):
 
     def add_event(self, job_id: str, type: str, data: dict[str, Any], fence: int | None = None) -> Event | None: ...
 
+    def take_event_id(self, job_id: str, fence: int) -> int | None:
+        """The next event id of a running job, for an event that is not stored (a preview)."""
+        ...
+
     def events(self, job_id: str, after: int = 0) -> Sequence[Event]: ...
 
     def purge(self, job_id: str) -> Sequence[str] | None:
         """Forget inputs and outputs of an ended or queued job now (it becomes expired).
 
         Returns:
-            references of the blobs to delete; None when the job is unknown or running.
+            references of the blobs to delete, `garbage` until then; None when the job is unknown or running.
         """
         ...
 
@@ -130,8 +178,16 @@ class JobStore(Protocol):
         """Mark ended jobs past their retention as expired and forget uploads past theirs.
 
         Returns:
-            references of the blobs to delete.
+            references of the blobs to delete; they are `garbage` until `forget` is told of them.
         """
+        ...
+
+    def garbage(self, limit: int = 100) -> Sequence[str]:
+        """References of blobs that nobody needs any more."""
+        ...
+
+    def forget(self, references: Sequence[str]) -> None:
+        """These blobs are gone."""
         ...
 
     def add_upload(self, upload: Upload) -> None: ...
@@ -150,4 +206,8 @@ class JobStore(Protocol):
 
     def position(self, job_id: str) -> int | None:
         """Jobs that will be started before a queued one; None when it is not queued."""
+        ...
+
+    def throughput(self, seconds: float = 60.0) -> float:
+        """Jobs that were run and ended, per second, over the last so many seconds."""
         ...

@@ -1,0 +1,100 @@
+"""The connection to SQLite or PostgreSQL: transactions that suit each, and whose clock counts."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
+
+#: Seconds a SQLite connection waits for another process that writes. Longer than any transaction here by far.
+BUSY_SECONDS = 30.0
+#: Connections: as many as the service has threads for the store.
+POOL = 8
+#: pg_advisory_xact_lock key under which submissions are counted against the limits one by one.
+SUBMISSIONS = 0x70656C6C
+
+
+class Database:
+    """Opens transactions on one database.
+
+    SQLite runs in WAL mode; writers begin IMMEDIATE, so that none fails for having read first, and take turns inside
+    the process, because SQLite's own waiting is by polling and starves the unlucky.
+
+    Args:
+        url: of SQLAlchemy, `sqlite:///file` or `postgresql+psycopg://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self._turn = threading.Lock()
+        arguments: dict[str, Any] = {}
+        if self.sqlite:
+            if not parsed.database or parsed.database == ":memory:":
+                raise ValueError(f"{url}: jobs need a file, not memory")
+            folder = Path(parsed.database).resolve().parent
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+        self.engine = create_engine(parsed, pool_size=POOL, max_overflow=POOL, pool_pre_ping=not self.sqlite,
+                                    connect_args=arguments)  # fmt: skip
+        if self.sqlite:
+            event.listen(self.engine, "connect", _prepare)
+            event.listen(self.engine, "begin", _begin)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A transaction that writes.
+
+        Args:
+            durable: it must survive a power cut. Without, it survives the death of any process, and the disk is not
+                waited for; PostgreSQL is asked likewise (synchronous_commit).
+        """
+        with self._turn if self.sqlite else nullcontext(), self.engine.connect() as connection:
+            connection = connection.execution_options(pellucid_writes=True, pellucid_durable=durable)
+            with connection.begin():
+                if not self.sqlite and not durable:
+                    connection.execute(text("SET LOCAL synchronous_commit TO off"))
+                yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's time: several servers share PostgreSQL's, and SQLite has one machine."""
+        if self.sqlite:
+            return datetime.now(UTC)
+        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC)
+
+    def serialise_submissions(self, connection: Connection) -> None:
+        """Let no other submission count jobs until this transaction ends (SQLite's writers do so anyway)."""
+        if not self.sqlite:
+            connection.execute(select(func.pg_advisory_xact_lock(SUBMISSIONS)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours; see _begin
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("pellucid_writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['pellucid_durable'] else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
