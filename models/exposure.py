@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.pretrained import Pretrained, remember_config
 from restore.errors import CorruptWeightsError
 
 WEIGHTS = Path(__file__).parent / "weights" / "exposure"
@@ -75,7 +74,7 @@ def tone_curve(linear: Tensor, black: Tensor, log_gain: Tensor, slopes: Tensor, 
     return bent.view_as(linear)
 
 
-class ExposureNetwork(ModelMixin, ConfigMixin):
+class ExposureNetwork(Pretrained):
     """Thumbnail and quantiles to (black level and log2 gain of each channel, slopes of the tone curve).
 
     The network sees each channel above its level in the darkest pixels and relative to its own mean, and is told both
@@ -89,7 +88,7 @@ class ExposureNetwork(ModelMixin, ConfigMixin):
         dropout: share of hidden features dropped in training: there are only hundreds of photographs.
     """
 
-    @register_to_config
+    @remember_config
     def __init__(
         self, width: int = 16, thumbnail: int = 32, knots: int = 12, reach: float = 1.8, dropout: float = 0.2
     ) -> None:
@@ -247,7 +246,7 @@ def load_estimator(folder: Path = WEIGHTS) -> LearnedExposureEstimator:
         ) from error
     if digest != expected:
         raise CorruptWeightsError(f"{weights} is not the registered file ({digest}, expected {expected}); reinstall it")
-    network = ExposureNetwork.from_pretrained(folder, low_cpu_mem_usage=False)
+    network = ExposureNetwork.from_pretrained(folder)
     return LearnedExposureEstimator(network.eval(), digest)
 
 

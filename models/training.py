@@ -196,12 +196,10 @@ class Trainer:
             middle=config.middle,
             sigma_min=config.sigma_min,
             sigma_max=config.sigma_max,
-        ).to(config.device, memory_format=torch.channels_last)
+        ).to(config.device)
+        self.model.to(memory_format=torch.channels_last)
         if init is not None:
-            weights = DenoisingUNet.from_pretrained(
-                init, torch_dtype=torch.float32, low_cpu_mem_usage=False
-            ).state_dict()
-            self.model.load_state_dict(weights)
+            self.model.load_state_dict(DenoisingUNet.from_pretrained(init).state_dict())
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = self._optimizers()
         self.step = 0

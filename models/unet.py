@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import cast
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.pretrained import Pretrained, remember_config
 
 
 class NoiseEmbedding(nn.Module):
@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-class DenoisingUNet(ModelMixin, ConfigMixin):
+class DenoisingUNet(Pretrained):
     """Noise-conditional, fully convolutional, normalisation-free UNet with EDM preconditioning.
 
     Pixel-unshuffle by `patch`, then one resolution level per entry of `channels`: `blocks` residual blocks
@@ -71,7 +71,7 @@ class DenoisingUNet(ModelMixin, ConfigMixin):
         sigma_max: largest noise level seen in training.
     """
 
-    @register_to_config
+    @remember_config
     def __init__(
         self,
         channels: tuple[int, ...] = (64, 128, 256),
