@@ -1,0 +1,150 @@
+"""One restoration step by step: planned, sampled by whoever answers its denoiser calls, finished."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import ParameterError
+from restore.images import Picture
+from restore.prior.protocol import PriorInfo
+from restore.result import Result
+from restore.sampling.protocol import Problem, RowNoise, Sampling
+from restore.tasks import TASKS
+from restore.tasks.parameters import Parameters
+from restore.tasks.plan import Source
+
+
+class Restoration:
+    """A picture, how it will be restored, and what came of it.
+
+        restoration = Restoration(decode(file), "denoise", read_parameters({"noise": 25.0}), denoiser.info)
+        result = restoration.finish(run(restoration.sampling(), denoiser))
+
+    Making one estimates what the task needs to know (noise, exposure, ...) and takes time; no call of the prior is
+    made. The three parts may run in different threads, one after the other.
+
+    Args:
+        picture: what is to be restored.
+        task: one of `restore.tasks.TASKS`.
+        settings: the user's parameters.
+        prior: facts of the prior that will answer.
+
+    Raises:
+        RestoreError: an unknown task, parameters that do not fit the task or the picture.
+    """
+
+    def __init__(self, picture: Picture, task: str, settings: Parameters, prior: PriorInfo) -> None:
+        if task not in TASKS:
+            raise ParameterError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        self.picture, self.task, self.settings, self.prior = picture, task, settings, prior
+        self.plan = TASKS[task](Source(**picture.source()), settings, prior)
+        self.calls = 0
+        self._squares: Tensor | None = None
+
+    def sampling(self) -> Sampling:
+        """The denoiser calls of all samples, one sample after the other, counted as one run; returns their mean.
+
+        May be called again to start anew: the same calls follow, and the earlier generator must not be used any more.
+        """
+        self.calls, self._squares = 0, None
+        count = self.settings.samples
+        mean: Tensor | None = None
+        for index in range(count):
+            problem = Problem(self.plan.y, self.plan.degradation, self.prior, RowNoise(self.settings.seed, [index]))
+            x = yield from self._counted(self.plan.sampler(problem))
+            if mean is None:
+                mean, self._squares = x, (torch.zeros_like(x) if count > 1 else None)
+                continue
+            # Welford 1962: one pass, no cancellation.
+            delta = x - mean
+            mean = mean + delta / (index + 1)
+            self._squares = self._squares + delta * (x - mean) if self._squares is not None else None
+        assert mean is not None
+        return mean
+
+    def _counted(self, sampling: Sampling) -> Sampling:
+        try:
+            call = next(sampling)
+            while True:
+                numbered = replace(call, step=self.calls, steps=call.steps * self.settings.samples)
+                del call  # a large picture's memory, needed while the prior works
+                x0 = yield numbered
+                del numbered
+                self.calls += 1
+                call = sampling.send(x0)
+                del x0
+        except StopIteration as stop:
+            x: Tensor = stop.value
+            return x
+        finally:
+            sampling.close()
+
+    def residual(self, mean: Tensor) -> float:
+        """Root mean square of y - A(x) on the 0-255 scale: about the noise level when the prior and the degradation
+        are right.
+
+        Args:
+            mean: what `sampling` returned.
+        """
+        misfit = self.plan.degradation.forward(mean) - self.plan.y
+        return float(misfit.square().mean().sqrt()) * 127.5
+
+    def finish(self, mean: Tensor, seconds: float = 0.0) -> Result:
+        """The restored picture and its report.
+
+        Args:
+            mean: what `sampling` returned.
+            seconds: to be reported.
+        """
+        plan, settings = self.plan, self.settings
+        spread: Tensor | None = None
+        if self._squares is not None:
+            variance = self._squares / (settings.samples - 1)
+            spread = plan.finish_map(variance.mean(dim=1, keepdim=True).sqrt() * 127.5)
+        restored = plan.finish(mean)
+        if settings.strength < 1.0:
+            given = self.picture.image if plan.baseline is None else plan.baseline()
+            restored = torch.lerp(given, restored, settings.strength)
+        report = {
+            "task": self.task,
+            "parameters": _described(settings, plan.effective),
+            "found": plan.found,
+            "seed": settings.seed,
+            "nfe": self.calls,
+            "seconds": round(seconds, 3),
+            "prior": self.prior.name,
+            "digest": self.prior.digest,
+            "warnings": [*self.picture.warnings, *plan.warnings],
+        }
+        picture = self.picture.coloured() if plan.colour else self.picture
+        return Result(restored.clamp_(-1.0, 1.0), spread, picture, report)
+
+
+def read_parameters(given: dict[str, Any]) -> Parameters:
+    """`Parameters` from its fields by name.
+
+    Raises:
+        ParameterError: an unknown name, or a value that is not allowed.
+    """
+    known = {f.name for f in fields(Parameters)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ParameterError(f"unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    try:
+        return Parameters(**given)
+    except TypeError as error:
+        raise ParameterError(str(error)) from error
+
+
+def _described(settings: Parameters, effective: dict[str, Any]) -> dict[str, Any]:
+    """The effective parameters, JSON-ready: tensors by their shape."""
+    described: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        described[f.name] = list(value.shape) if isinstance(value, Tensor) else value
+    described["fidelity"] = settings.effective_fidelity
+    return {**described, **effective}
