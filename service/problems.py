@@ -91,6 +91,11 @@ STATUS: Mapping[Code, int] = {
 }
 
 
+def code_named(name: str) -> Code | None:
+    """The code of that value, if there is one."""
+    return Code._value2member_map_.get(name)  # type: ignore[return-value]
+
+
 class Problem(Exception):
     """A request that cannot be served, in public words.
 

@@ -19,6 +19,7 @@ from service import __version__
 from service.cli.doctor import doctor
 from service.cli.priors import models
 from service.cli.restoring import COMMANDS
+from service.cli.serve import serve
 from service.cli.train import train
 
 EPILOG = """\b
@@ -127,7 +128,7 @@ def cli() -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (*COMMANDS, models, train, doctor):
+for _command in (*COMMANDS, serve, models, train, doctor):
     cli.add_command(_command)
 
 

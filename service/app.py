@@ -1,0 +1,101 @@
+"""The server's application: `uvicorn service.app:app`, or `create_app` for one's own settings and parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service.core import Service
+    from service.intake.protocol import Intake
+    from service.settings import Settings
+
+
+def create_app(
+    settings: Settings | None = None, service: Service | None = None, intake: Intake | None = None
+) -> FastAPI:
+    """The application; nothing is opened or started before its lifespan begins.
+
+    Args:
+        settings: read from the environment by default.
+        service: jobs over a store, blobs and an engine; made from the settings by default.
+        intake: examines pictures; made from the settings by default.
+
+    Raises:
+        pydantic.ValidationError: a setting is wrong.
+    """
+    from fastapi import FastAPI
+
+    from service import __version__
+    from service.http import errors, events, health, jobs, models, openapi, restore, results, uploads
+    from service.http.request_id import RequestId
+    from service.settings import Settings
+
+    del events
+    chosen = settings if settings is not None else Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = _parts(chosen, service, intake)
+        app.state.parts = parts
+        await parts.intake.start()
+        await parts.service.start()
+        parts.drain.install(parts.service.drain)
+        try:
+            yield
+        finally:
+            parts.drain.begun.set()
+            if not parts.drain.over.is_set():
+                await parts.service.drain()
+                parts.drain.over.set()
+            await parts.intake.stop()
+            parts.drain.restore()
+
+    app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app.state.settings = chosen
+    for module in (restore, jobs, results, uploads, models, health):
+        app.include_router(module.router)
+    errors.install(app)
+    openapi.install(app, auth=chosen.auth == "required")
+    app.add_middleware(RequestId)
+    return app
+
+
+def _parts(settings: Settings, service: Service | None, intake: Intake | None) -> Any:
+    """Belongs into the running loop: locks and events are made here."""
+    import anyio
+
+    from service.http.draining import Drain
+    from service.http.parts import Parts
+    from service.http.pictures import Reader
+    from service.http.waiting import Waiters
+
+    if service is None:
+        service = import_module("service.application").create_service(settings)
+    if intake is None:
+        intake = import_module("service.intake.examine").create_intake(settings)
+    assert service is not None
+    assert intake is not None
+    drain = Drain()
+    return Parts(
+        settings=settings,
+        service=service,
+        intake=intake,
+        drain=drain,
+        waiters=Waiters(service, drain),
+        reader=Reader(settings, intake, service.store, service.blobs),
+        intake_slots=anyio.Semaphore(max(2, os.cpu_count() or 2)),
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when a server asks for it."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = create_app()
+    return globals()["app"]

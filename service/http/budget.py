@@ -1,0 +1,52 @@
+"""What a job would cost, known before it is queued."""
+
+from __future__ import annotations
+
+from restore.errors import ImageSizeError
+from service.intake.protocol import Examined
+from service.problems import Code, Problem
+from service.schemas.parameters import AnyParameters, SuperResolve
+from service.schemas.requests import AnyRequest
+from service.settings import Settings
+
+#: Denoiser calls of a task at fidelity 1 and below it, as in `restore.tasks`; the tests compare.
+CALLS = {
+    "auto": (4, 8),
+    "denoise": (1, 8),
+    "super-resolve": (8, 8),
+    "low-light-enhance": (3, 8),
+    "deblur": (8, 8),
+    "inpaint": (24, 24),
+    "colorize": (16, 16),
+    "dejpeg": (4, 4),
+}
+
+
+def calls(parameters: AnyParameters | AnyRequest) -> int:
+    """Denoiser calls that a job would make."""
+    fidelity = parameters.fidelity if parameters.fidelity is not None else float(parameters.samples == 1)
+    return (parameters.steps or CALLS[parameters.task][fidelity < 1.0]) * parameters.samples
+
+
+def check(parameters: AnyParameters | AnyRequest, image: Examined, settings: Settings) -> None:
+    """Refuse what would be too large or cost too much.
+
+    Raises:
+        Problem: IMAGE_SIZE, WORK_BUDGET, INVALID_PARAMETER.
+    """
+    scale = parameters.scale if isinstance(parameters, SuperResolve) else 1
+    width, height = image.width * scale, image.height * scale
+    try:
+        settings.limits.check_output(width, height, "image")
+    except ImageSizeError as error:
+        raise Problem(Code.IMAGE_SIZE, str(error)) from None
+    if parameters.samples > 1 and parameters.fidelity == 1.0:
+        message = "at fidelity 1 every sample is the same picture: give samples > 1 a lower fidelity"
+        raise Problem(Code.INVALID_PARAMETER, message, errors=[{"field": "samples", "message": message}])
+    work = width * height / 1e6 * calls(parameters)
+    if work > settings.max_work:
+        raise Problem(
+            Code.WORK_BUDGET,
+            f"{width * height / 1e6:.1f} megapixels out times {calls(parameters)} denoiser calls = {work:.0f}; "
+            f"at most {settings.max_work:g} are taken: ask for fewer steps or samples, or send a smaller picture",
+        )

@@ -1,0 +1,81 @@
+"""Shutting down without dropping anyone (promise R4).
+
+On SIGTERM or SIGINT, before the listening socket closes: readiness fails, new work is answered 503, running jobs finish
+or go back to the queue, and everyone who waits is answered. Only then does the signal reach the server's own handler,
+which closes the socket and the idle connections. A second signal reaches it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+#: The socket stays open at least so long after readiness has failed, for load balancers to see it and for clients to
+#: read "Connection: close" on the connections they keep.
+NOTICE_SECONDS = 1.0
+
+
+class Drain:
+    """The state of shutting down.
+
+    Attributes:
+        begun: set when new work is refused.
+        over: set when no job runs here any more.
+    """
+
+    def __init__(self) -> None:
+        self.begun, self.over = asyncio.Event(), asyncio.Event()
+        self._previous: dict[int, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._signalled = False
+
+    def install(self, drain: Callable[[], Awaitable[None]]) -> None:
+        """Catch the signals, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self._signalled:
+                self._forward(number, frame)
+            else:
+                self._signalled = True
+                loop.call_soon_threadsafe(self._begin, drain, number)
+
+        for number in SIGNALS:
+            self._previous[number] = signal.signal(number, on_signal)
+
+    def _begin(self, drain: Callable[[], Awaitable[None]], number: int) -> None:
+        self.begun.set()
+        self._task = asyncio.ensure_future(self._run(drain, number))
+
+    async def _run(self, drain: Callable[[], Awaitable[None]], number: int) -> None:
+        notice = asyncio.ensure_future(asyncio.sleep(NOTICE_SECONDS))
+        try:
+            await drain()
+        except Exception:
+            logging.getLogger("pellucid.http").exception("draining failed")
+        self.over.set()
+        await notice
+        self._forward(number, None)
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous.get(number)
+        if callable(previous):
+            previous(number, frame)
+        else:
+            self.restore()
+            signal.raise_signal(number)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
