@@ -9,6 +9,7 @@ from service.blobs import BlobStore
 from service.engine.protocol import Engine
 from service.jobs.model import Event, Job, NewJob
 from service.jobs.store import Cancellation, JobStore, Submission
+from service.observability.metrics import Metrics
 
 
 class Service(Protocol):
@@ -16,11 +17,13 @@ class Service(Protocol):
 
     Attributes:
         store, blobs, engine: the parts; the store's and the blobs' methods block.
+        metrics: told of ended jobs and of the queue.
     """
 
     store: JobStore
     blobs: BlobStore
     engine: Engine
+    metrics: Metrics
 
     async def start(self) -> None:
         """Open the store, take over what a dead server left, start the engine, the dispatcher and the housekeeping."""
@@ -30,8 +33,20 @@ class Service(Protocol):
         """Refuse new jobs (DRAINING); let running ones finish for `drain_seconds`, queue the rest again; stop."""
         ...
 
+    async def close(self) -> None:
+        """Drain, then close the store; nothing may be asked of the service afterwards."""
+        ...
+
     @property
     def draining(self) -> bool: ...
+
+    async def admit(self) -> None:
+        """Look whether there is room, before the work of receiving and examining a picture; `submit` looks again.
+
+        Raises:
+            Problem: SATURATED, DRAINING.
+        """
+        ...
 
     async def submit(self, new: NewJob) -> Submission:
         """Queue a job and wake the dispatcher.

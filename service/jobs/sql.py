@@ -55,7 +55,7 @@ class SqlJobStore:
             if earlier is not None:
                 return Submission(earlier, True)
             if count(connection, jobs.c.state == JobState.QUEUED) >= max_queue:
-                raise Problem(Code.SATURATED, f"{max_queue} jobs are waiting already; try again later")
+                raise saturated(max_queue)
             if max_active is not None and self._active(connection, new.owner) >= max_active:
                 raise Problem(
                     Code.QUOTA, f"this key has {max_active} jobs queued or running already; wait for one to end"
@@ -198,6 +198,13 @@ class SqlJobStore:
             return Lease.LOST
         return Lease.CANCEL if row.cancel_requested else Lease.HELD
 
+    def renew_all(self, worker: str, lease_seconds: float) -> set[tuple[str, int]]:
+        mine = (jobs.c.state == JobState.RUNNING) & (jobs.c.worker == worker)
+        with self._database.write(durable=False) as connection:
+            until = self._database.now(connection) + timedelta(seconds=lease_seconds)
+            statement = update(jobs).where(mine).values(lease_until=until).returning(jobs.c.id, jobs.c.fence)
+            return {(row.id, row.fence) for row in connection.execute(statement)}
+
     def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float) -> bool:
         with self._database.write() as connection:
             now = self._database.now(connection)
@@ -328,6 +335,14 @@ class SqlJobStore:
         with self._database.read() as connection:
             return [*connection.scalars(select(garbage.c.reference).limit(limit))]
 
+    def references(self) -> set[str]:
+        live = select(jobs.c.spec, jobs.c.outcome).where(jobs.c.state != JobState.EXPIRED)
+        with self._database.read() as connection:
+            found = set(connection.scalars(select(uploads.c.reference)))
+            for row in connection.execute(live):
+                found.update(row.spec["inputs"].values(), (row.outcome or {}).get("outputs", {}).values())
+            return found
+
     def forget(self, references: Sequence[str]) -> None:
         with self._database.write(durable=False) as connection:
             connection.execute(delete(garbage).where(garbage.c.reference.in_(references)))
@@ -344,3 +359,8 @@ class SqlJobStore:
             fresh = uploads.c.expires_at > self._database.now(connection)
             row = connection.execute(select(uploads).where(mine, fresh)).one_or_none()
             return None if row is None else upload_from_row(row)
+
+
+def saturated(max_queue: int) -> Problem:
+    """The queue is full."""
+    return Problem(Code.SATURATED, f"{max_queue} jobs are waiting already; try again later")

@@ -130,6 +130,10 @@ class JobStore(Protocol):
 
     def renew(self, job_id: str, fence: int, lease_seconds: float) -> Lease: ...
 
+    def renew_all(self, worker: str, lease_seconds: float) -> set[tuple[str, int]]:
+        """Renew all leases of a worker; returns id and fence of the jobs that it holds."""
+        ...
+
     def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float) -> bool:
         """Give a running job back to the queue, with a "warning" event; one that was asked to stop ends as canceled.
 
@@ -184,6 +188,10 @@ class JobStore(Protocol):
 
     def garbage(self, limit: int = 100) -> Sequence[str]:
         """References of blobs that nobody needs any more."""
+        ...
+
+    def references(self) -> set[str]:
+        """Of all blobs that jobs and uploads have need of."""
         ...
 
     def forget(self, references: Sequence[str]) -> None:

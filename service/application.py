@@ -1,0 +1,311 @@
+"""The service itself: queues jobs, hands them to the engine, writes down what happens, and cleans up after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+from service.attempt import Attempt, Means
+from service.blobs import BlobStore, FsspecBlobStore
+from service.board import Board
+from service.engine.protocol import Engine
+from service.housekeeping import Housekeeping
+from service.jobs.model import Event, Job, NewJob
+from service.jobs.sql import SqlJobStore, saturated
+from service.jobs.store import Cancellation, JobStore, Submission
+from service.observability.metrics import Metrics
+from service.presence import Presence
+from service.problems import Code, Problem
+from service.settings import Settings
+from service.threads import Threads
+
+#: Seconds between looks into the store for what other processes wrote; what this process wrote is known at once.
+POLL_SECONDS = 1.0
+#: Seconds between looks at an engine without a free slot, for workers that come back from a restart.
+ENGINE_SECONDS = 0.2
+#: Retry-After lies between these, and is the third while nothing has been measured. Clients give up above two minutes.
+RETRY_SHORTEST, RETRY_LONGEST, RETRY_UNKNOWN = 1.0, 120.0, 30.0
+#: Seconds after the engine's own limit that its last events may take to be written down.
+LAST_WORDS_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class RestorationService:
+    """`service.core.Service` over a job store, blobs and an engine.
+
+    Args:
+        settings: of the server.
+        engine: where restorations run; the one that the settings name by default.
+        store, blobs: where jobs and pictures lie; as the settings say by default.
+        metrics: told of ended jobs and of the queue.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine | None = None,
+        store: JobStore | None = None,
+        blobs: BlobStore | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics if metrics is not None else Metrics()
+        self.store: JobStore = store if store is not None else SqlJobStore(database_url(settings))
+        self.blobs: BlobStore = blobs if blobs is not None else FsspecBlobStore(blob_url(settings))
+        self.engine: Engine = engine if engine is not None else _engine(settings, self.blobs, self.metrics)
+        self._presence = Presence(settings.data_dir / "servers")
+        self._board = Board()
+        self._database, self._files = Threads("pellucid-database", 8), Threads("pellucid-files", 4)
+        self._attempts: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._work = asyncio.Event()
+        self._draining = False
+        self._drained: asyncio.Future[None] | None = None
+        self._throughput = (-1.0, 0.0)
+
+    # From start to stop.
+
+    async def start(self) -> None:
+        self._private_data_dir()
+        await self._database(self.store.open)
+        await self._files(self._presence.enter)
+        keeping = Housekeeping(self.store, self.blobs, self._presence, self._database, self._files, self.settings)
+        await keeping.recover()
+        await self.engine.start()
+        third = self.settings.lease_seconds / 3  # two renewals may be missed
+        self._loops = [
+            asyncio.create_task(self._dispatch(), name="dispatch"),
+            self._every(third, self._renew),
+            self._every(POLL_SECONDS, self._look),
+            self._every(min(5.0, third), keeping.recover),
+            self._every(10.0, keeping.expire),
+            self._every(3600.0, keeping.sweep),
+        ]
+
+    async def drain(self) -> None:
+        if self._drained is None:
+            self._draining = True
+            self._drained = asyncio.ensure_future(self._drain())
+        await asyncio.shield(self._drained)
+
+    async def _drain(self) -> None:
+        self._loops[:1] = await _cancelled(self._loops[:1])  # no more claims
+        await self.engine.stop(self.settings.drain_seconds)
+        tasks = [task for _, task in self._attempts.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=LAST_WORDS_SECONDS)
+            await _cancelled(late)
+        for attempt, _ in list(self._attempts.values()):  # the engine has not said how it ended
+            release, retention = self.store.release, self.settings.retention_seconds
+            await self._database(release, attempt.job.id, attempt.job.fence, blame=False, retention_seconds=retention)
+        await _cancelled(self._loops)
+        await self._files(self._presence.leave)
+
+    async def close(self) -> None:
+        """Drain, then close the store; nothing may be asked of the service afterwards."""
+        await self.drain()
+        await self._database(self.store.close)
+        self._database.close()
+        self._files.close()
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def _private_data_dir(self) -> None:
+        Path(self.settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    # What callers ask for.
+
+    async def admit(self) -> None:
+        if self._draining:
+            raise Problem(Code.DRAINING, "the server is shutting down; try again", retry_after=RETRY_SHORTEST)
+        if sum((await self._database(self.store.queued)).values()) >= self.settings.max_queue:
+            problem = saturated(self.settings.max_queue)
+            problem.retry_after = await self._retry_after(problem.code)
+            raise problem
+
+    async def submit(self, new: NewJob) -> Submission:
+        if self._draining:
+            raise Problem(Code.DRAINING, "the server is shutting down; try again", retry_after=RETRY_SHORTEST)
+        limit = self.settings.jobs_per_key if new.owner else None
+        try:
+            submission = await self._database(self.store.submit, new, self.settings.max_queue, limit)
+        except Problem as problem:
+            if problem.code in (Code.SATURATED, Code.QUOTA):
+                problem.retry_after = await self._retry_after(problem.code)
+            raise
+        self._work.set()
+        return submission
+
+    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with self._board.listening(job_id, only_end=True) as bell:
+            while True:
+                job = await self._database(self.store.get, job_id)
+                if job is None:
+                    raise Problem(Code.NOT_FOUND, "no such job")
+                left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
+                if job.state.ended or left <= 0:
+                    return job
+                await bell.wait(min(POLL_SECONDS, left))
+
+    async def cancel(self, job_id: str) -> Cancellation:
+        done = await self._database(self.store.cancel, job_id, self.settings.retention_seconds)
+        if done is Cancellation.CANCELED:
+            self._board.post(job_id, ended=True)
+            job = await self._database(self.store.get, job_id)
+            if job is not None:
+                self.metrics.job_ended(job.spec.task, job.state.value, {})
+        elif done is Cancellation.REQUESTED:
+            await self._stop_attempts(job_id)
+        return done
+
+    async def watch(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
+        with self._board.listening(job_id) as bell:
+            while True:
+                shown = self._board.preview(job_id)
+                found = [*await self._database(self.store.events, job_id, after)]
+                if shown is not None and shown.id > after:
+                    found = sorted([*found, shown], key=lambda event: event.id)
+                for event in found:
+                    after = event.id
+                    yield event
+                    if event.type == "completed":
+                        return
+                if not found:
+                    job = await self._database(self.store.get, job_id)
+                    if job is None:
+                        raise Problem(Code.NOT_FOUND, "no such job")
+                    if job.state.ended:
+                        return
+                await bell.wait(POLL_SECONDS)
+
+    async def _retry_after(self, code: Code) -> float:
+        """Seconds until half of a full queue is worked off, or one job of many is done, at the measured throughput.
+
+        Half, so that those who come back find room and the workers are not idle meanwhile.
+        """
+        measured, rate = self._throughput
+        if time.monotonic() - measured > POLL_SECONDS:
+            self._throughput = (time.monotonic(), rate)  # one look for all who are refused at the same time
+            rate = await self._database(self.store.throughput)
+            self._throughput = (time.monotonic(), rate)
+        jobs = self.settings.max_queue / 2 if code is Code.SATURATED else 1
+        return min(RETRY_LONGEST, max(RETRY_SHORTEST, jobs / rate)) if rate else RETRY_UNKNOWN
+
+    # What runs in the background.
+
+    async def _dispatch(self) -> None:
+        """Claim as much as the engine has room for, as soon as there is something to claim."""
+        means = Means(
+            self.store, self.blobs, self.engine, self._board, self.metrics, self._database, self._files,
+            self.settings.max_attempts, self.settings.retention_seconds,
+        )  # fmt: skip
+        while True:
+            free = self.engine.free_slots()
+            if free <= 0:
+                await _first(self._work.wait(), ENGINE_SECONDS)
+                self._work.clear()
+                continue
+            self._work.clear()
+            try:
+                waiting = sum((await self._database(self.store.queued)).values())
+                jobs = await self._database(self._claim, free) if waiting else []
+            except Exception:
+                log.exception("jobs cannot be claimed; trying again in %g s", POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            for job in jobs:
+                self._begin(Attempt(job, means))
+            if jobs:
+                await self._look()  # somebody may have asked to cancel while they were being claimed
+            else:
+                await _first(self._work.wait(), POLL_SECONDS)
+
+    def _claim(self, number: int) -> list[Job]:
+        return [*self.store.claim(self._presence.name, self.settings.lease_seconds, number)]
+
+    def _begin(self, attempt: Attempt) -> None:
+        key = (attempt.job.id, attempt.job.fence)
+        task = asyncio.create_task(attempt.run(), name=f"attempt {attempt.job.id}")
+        self._attempts[key] = (attempt, task)
+
+        def over(_task: asyncio.Task[None]) -> None:
+            del self._attempts[key]
+            self._work.set()
+
+        task.add_done_callback(over)
+
+    async def _renew(self) -> None:
+        """Renew the leases, and let go of jobs that are others' by now."""
+        mine = list(self._attempts)
+        held = await self._database(self.store.renew_all, self._presence.name, self.settings.lease_seconds)
+        for key in mine:
+            if key not in held and key in self._attempts:
+                log.warning("the lease of job %s is lost; its work is stopped", key[0])
+                self._attempts[key][1].cancel()
+
+    async def _look(self) -> None:
+        """Measure the queue, and stop what was asked to stop through another process."""
+        self.metrics.queued(await self._database(self.store.queued))
+        if self._attempts:
+            for job_id, _ in await self._database(self.store.cancellations, self._presence.name):
+                await self._stop_attempts(job_id)
+
+    async def _stop_attempts(self, job_id: str) -> None:
+        for attempt, _ in list(self._attempts.values()):
+            if attempt.job.id == job_id:
+                await attempt.stop()
+
+    def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await action()
+                except Exception:
+                    log.exception("%s failed; trying again in %g s", action.__qualname__, seconds)
+
+        return asyncio.create_task(loop(), name=action.__qualname__)
+
+
+def database_url(settings: Settings) -> str:
+    """Where the jobs lie: a SQLAlchemy URL."""
+    return settings.database_url or f"sqlite:///{settings.data_dir / 'pellucid.db'}"
+
+
+def blob_url(settings: Settings) -> str:
+    """Where the pictures lie: an fsspec URL."""
+    return settings.blob_url or str(settings.data_dir / "blobs")
+
+
+def create_service(settings: Settings, metrics: Metrics | None = None) -> RestorationService:
+    """The service that the settings describe; nothing is opened before `start`."""
+    return RestorationService(settings, metrics=metrics)
+
+
+def _engine(settings: Settings, blobs: BlobStore, metrics: Metrics) -> Engine:
+    engine: Engine = import_module(f"service.engine.{settings.engine}").create_engine(settings, blobs, metrics)
+    return engine
+
+
+async def _first(waiting: Awaitable[object], seconds: float) -> None:
+    """Wait for something, but not longer. (asyncio.wait_for of Python 3.11 may swallow a cancellation.)"""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await waiting
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]] | set[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    """Cancel tasks and wait until they are gone; returns none."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return []

@@ -1,0 +1,67 @@
+"""Who waits for news of a job in this process, and the latest preview of each running job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from service.jobs.model import Event
+
+
+class Bell:
+    """Rung when there may be news of one job."""
+
+    def __init__(self, only_end: bool) -> None:
+        self.only_end = only_end
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake whoever waits, or the next who will."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Until it is rung, or for so long; what comes later rings anew."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._rung.wait()
+        self._rung.clear()
+
+
+class Board:
+    """Wake-ups inside one process. They only spare time: who waits looks into the store as well, now and then."""
+
+    def __init__(self) -> None:
+        self._bells: dict[str, set[Bell]] = {}
+        self._previews: dict[str, Event] = {}
+
+    @contextmanager
+    def listening(self, job_id: str, *, only_end: bool = False) -> Iterator[Bell]:
+        """A bell for a job's news, or for its end only."""
+        bell = Bell(only_end)
+        self._bells.setdefault(job_id, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells[job_id].discard(bell)
+            if not self._bells[job_id]:
+                del self._bells[job_id]
+
+    def post(self, job_id: str, *, ended: bool = False) -> None:
+        """There is news of a job."""
+        for bell in self._bells.get(job_id, ()):
+            if ended or not bell.only_end:
+                bell.ring()
+
+    def show(self, job_id: str, preview: Event) -> None:
+        """Keep a running job's latest preview, in place of the one before."""
+        self._previews[job_id] = preview
+        self.post(job_id)
+
+    def preview(self, job_id: str) -> Event | None:
+        """A running job's latest preview."""
+        return self._previews.get(job_id)
+
+    def clear(self, job_id: str) -> None:
+        """The job runs here no more."""
+        self._previews.pop(job_id, None)
