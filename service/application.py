@@ -21,8 +21,12 @@ from service.jobs.store import Cancellation, JobStore, Submission
 from service.observability.metrics import Metrics
 from service.presence import Presence
 from service.problems import Code, Problem
+from service.protection.addresses import AddressGuard, networks
+from service.protection.outbound import Outbound
 from service.settings import Settings
 from service.threads import Threads
+from service.webhooks.sender import Sender
+from service.webhooks.signing import Signer
 
 #: Seconds between looks into the store for what other processes wrote; what this process wrote is known at once.
 POLL_SECONDS = 1.0
@@ -62,6 +66,7 @@ class RestorationService:
         self._presence = Presence(settings.data_dir / "servers")
         self._board = Board()
         self._database, self._files = Threads("pellucid-database", 8), Threads("pellucid-files", 4)
+        self._sender = _sender(settings, self.store, self._database)
         self._attempts: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
@@ -87,6 +92,8 @@ class RestorationService:
             self._every(10.0, keeping.expire),
             self._every(3600.0, keeping.sweep),
         ]
+        if self._sender is not None:
+            self._loops.append(asyncio.create_task(self._sender.run(), name="webhooks"))
 
     async def drain(self) -> None:
         if self._drained is None:
@@ -161,6 +168,7 @@ class RestorationService:
         if done is Cancellation.CANCELED:
             self._board.post(job_id, ended=True)
             job = await self._database(self.store.get, job_id)
+            self._told()
             if job is not None:
                 self.metrics.job_ended(job.spec.task, job.state.value, {})
         elif done is Cancellation.REQUESTED:
@@ -240,8 +248,14 @@ class RestorationService:
         def over(_task: asyncio.Task[None]) -> None:
             del self._attempts[key]
             self._work.set()
+            self._told()
 
         task.add_done_callback(over)
+
+    def _told(self) -> None:
+        """A job may have ended, and its webhook be due."""
+        if self._sender is not None:
+            self._sender.wake()
 
     async def _renew(self) -> None:
         """Renew the leases, and let go of jobs that are others' by now."""
@@ -289,6 +303,13 @@ def blob_url(settings: Settings) -> str:
 def create_service(settings: Settings, metrics: Metrics | None = None) -> RestorationService:
     """The service that the settings describe; nothing is opened before `start`."""
     return RestorationService(settings, metrics=metrics)
+
+
+def _sender(settings: Settings, store: JobStore, database: Threads) -> Sender | None:
+    if settings.webhook_secret is None:
+        return None
+    guard = AddressGuard(settings.offline, networks(settings.allowed_addresses))
+    return Sender(store.outbox, Outbound(guard), Signer(settings.webhook_secret.get_secret_value()), database)
 
 
 def _engine(settings: Settings, blobs: BlobStore, metrics: Metrics) -> Engine:

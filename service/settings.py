@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restore.images import SERVICE_LIMITS, Limits
 from service.protection.addresses import networks
+from service.webhooks.signing import Signer
 
 
 class Settings(BaseSettings):
@@ -20,7 +21,7 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a value is out of range; `service.cli.serve` words it with the variable's name.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PELLUCID_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PELLUCID_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Where the server listens and what it keeps.
     host: str = "127.0.0.1"
@@ -72,7 +73,9 @@ class Settings(BaseSettings):
         "", description="comma-separated networks that URL sources and webhooks may reach although they are not public"
     )
     offline: bool = Field(False, description="no outside connection is opened, whatever is asked")
-    webhook_secret: SecretStr | None = Field(None, description="whsec_... that signs webhooks; none are sent without")
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_... that signs webhooks, several with spaces between; none are sent without"
+    )
 
     # Observability.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -84,6 +87,13 @@ class Settings(BaseSettings):
     def _networks(cls, text: str) -> str:
         networks(text)
         return text
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            Signer(secret.get_secret_value())
+        return secret
 
     @property
     def limits(self) -> Limits:

@@ -17,6 +17,7 @@ from service.jobs.store import Cancellation, Lease, Outcome, Page, Submission
 from service.jobs.tables import PRIORITIES, events, garbage, jobs, metadata, uploads
 from service.jobs.transitions import ahead_of, append_event, count, discard, empty, end, held, requeue
 from service.problems import Code, Problem
+from service.webhooks.outbox import Outbox
 
 #: While both wait, one of so many claims takes a batch job: enough that none starves, little enough that interactive
 #: jobs lose a quarter of the machine at most.
@@ -30,10 +31,14 @@ class SqlJobStore:
 
     Args:
         url: of SQLAlchemy, such as `sqlite:////var/lib/pellucid/pellucid.db` or `postgresql+psycopg://host/name`.
+
+    Attributes:
+        outbox: of the webhooks.
     """
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.outbox = Outbox(self._database)
         self._claimed = 0
         self._counting = threading.Lock()
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
+from service.webhooks.outbox import Outbox
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,12 @@ class JobStore(Protocol):
 
     `fence` arguments name the claim that a write belongs to; when the job has been claimed again since, or has ended,
     the write is refused: the method returns False (or None) and changes nothing.
+
+    Attributes:
+        outbox: where the end of a job with a webhook is put, in the transaction that ends it.
     """
+
+    outbox: Outbox
 
     def open(self) -> None:
         """Make what is missing; call it once before anything else."""

@@ -1,0 +1,1 @@
+"""Webhooks: the end of a job, told to a URL, signed and tried again until it is taken."""
