@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,44 +87,82 @@ def read(data: bytes, kind: str, limits: Limits, name: str) -> Raster:
         return _read_bmp(data, limits, name)
     if kind == "ppm":
         return _read_ppm(data, limits, name)
-    xmp = None
-    frames = 1
-    try:
-        # The library's own bounds come before ours otherwise, and speak of damage.
-        claimed = _claimed_size(data, kind)
-        if claimed is not None:
-            limits.check_input(*claimed, name)
-        if kind == "png":
-            data, xmp, frames = containers.png_essentials(data)
-        image = _open(data, kind)
-        limits.check_input(image.width, image.height, name)
-        _check_kind(image, name)
+    with naming_damage(kind, name):
+        image, data, xmp, frames = open_checked(data, kind, limits, name)
         samples = _pixels(image)
-    except (pyvips.Error, containers.ContainerError) as error:
-        what = "damaged, incomplete, or needs a decoder this build lacks" if kind == "heic" else "damaged or incomplete"
-        raise UndecodableImageError(f"{name}: the {kind.upper()} data is {what} ({_reason(error)})") from error
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32, copy=False)
-        if not (np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1):
-            raise ImageValueError(f"{name}: holds floating-point samples outside [0, 1]; scale them first")
-    space: Space = "cmyk" if image.interpretation == "cmyk" else "grey" if image.bands < 3 else "rgb"
+        check_floats(samples, name)
+    space = space_of(image)
     count = CHANNELS[space]
     alpha = np.ascontiguousarray(samples[..., count]) if image.bands > count else None
-    exif = _block(image, "exif-data")
+    exif = block_of(image, "exif-data")
     if kind == "tiff":
         exif = tiff_exif.read(data)
     return Raster(
         samples=np.ascontiguousarray(samples[..., :count]),
         space=space,
         alpha=alpha,
-        orientation=_field(image, "orientation", 1),
-        icc=_block(image, "icc-profile-data"),
+        orientation=field_of(image, "orientation", 1),
+        icc=block_of(image, "icc-profile-data"),
         exif=exif.removeprefix(b"Exif\0\0") if exif else None,
-        xmp=xmp or _block(image, "xmp-data"),
-        iptc=_block(image, "iptc-data"),
+        xmp=xmp or block_of(image, "xmp-data"),
+        iptc=block_of(image, "iptc-data"),
         dpi=_dpi(image, exif),
-        frames=max(frames, _field(image, "n-pages", 1)),
+        frames=frames,
     )
+
+
+@contextmanager
+def naming_damage(kind: str, name: str) -> Iterator[None]:
+    """Turn what the library raises on a broken file into `UndecodableImageError`."""
+    try:
+        yield
+    except (pyvips.Error, containers.ContainerError) as error:
+        what = "damaged, incomplete, or needs a decoder this build lacks" if kind == "heic" else "damaged or incomplete"
+        raise UndecodableImageError(f"{name}: the {kind.upper()} data is {what} ({_reason(error)})") from error
+
+
+def open_checked(data: bytes, kind: str, limits: Limits, name: str) -> tuple[Any, bytes, bytes | None, int]:
+    """Read the header only, and judge it.
+
+    Returns:
+        (the library's image, no pixel of which is decoded; the file without what is not needed; XMP, where it has been
+        found already; the number of frames, as far as it is known).
+    """
+    # The library's own bounds come before ours otherwise, and speak of damage.
+    claimed = _claimed_size(data, kind)
+    if claimed is not None:
+        limits.check_input(*claimed, name)
+    xmp: bytes | None = None
+    frames = 1
+    if kind == "png":
+        data, xmp, frames = containers.png_essentials(data)
+    image = _open(data, kind)
+    limits.check_input(image.width, image.height, name)
+    _check_kind(image, name)
+    return image, data, xmp, max(frames, field_of(image, "n-pages", 1))
+
+
+def strips(image: Any, pixels: int) -> Iterator[Samples]:
+    """The rows of an opened image from top to bottom, [h, W, C] of about `pixels` at a time, decoded as they come."""
+    region = pyvips.Region.new(image)
+    height = max(1, pixels // image.width)
+    for top in range(0, image.height, height):
+        rows = min(height, image.height - top)
+        flat: Samples = np.frombuffer(region.fetch(0, top, image.width, rows), _DTYPES[image.format])
+        yield flat.reshape(rows, image.width, image.bands)
+
+
+def check_floats(samples: Samples, name: str) -> None:
+    """Raise `ImageValueError` when a floating-point sample is not in [0, 1]."""
+    if not (np.isfinite(samples).all() and samples.min() >= 0 and samples.max() <= 1):
+        raise ImageValueError(f"{name}: holds floating-point samples outside [0, 1]; scale them first")
+
+
+def space_of(image: Any) -> Space:
+    """What an opened image's channels are."""
+    return "cmyk" if image.interpretation == "cmyk" else "grey" if image.bands < 3 else "rgb"
 
 
 def write(raster: Raster, kind: str, *, quality: int | None, lossless: bool) -> bytes:
@@ -248,11 +288,13 @@ def _check_kind(image: Any, name: str) -> None:
         raise ImageValueError(f"{name}: has {image.bands} channels; grey, RGB or CMYK with at most one alpha are taken")
 
 
-def _field(image: Any, name: str, default: int) -> int:
+def field_of(image: Any, name: str, default: int) -> int:
+    """A number beside the pixels of an opened image."""
     return int(image.get(name)) if image.get_typeof(name) else default
 
 
-def _block(image: Any, name: str) -> bytes | None:
+def block_of(image: Any, name: str) -> bytes | None:
+    """A block beside the pixels of an opened image; None when there is none or it is absurdly long."""
     if not image.get_typeof(name):
         return None
     block = bytes(image.get(name))

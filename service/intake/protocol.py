@@ -11,13 +11,18 @@ class Examined:
     """A picture that decoded.
 
     Attributes:
-        format: "png", "jpeg", "webp", "tiff", "avif", "heic", "bmp" or "ppm", from the bytes themselves.
+        format: "png", "jpeg", "webp", "tiff", "avif" or "heic", from the bytes themselves.
         width, height: in pixels, upright.
+        depth: bits of a sample; 32 for floats.
+        grey, alpha: whether there is no colour; whether there is transparency.
     """
 
     format: str
     width: int
     height: int
+    depth: int = 8
+    grey: bool = False
+    alpha: bool = False
 
 
 class Intake(Protocol):
@@ -42,7 +47,7 @@ class Intake(Protocol):
         """What a URL holds, its address checked when connecting.
 
         Raises:
-            Problem: URL_REFUSED, TOO_LARGE.
+            Problem: URL_REFUSED, URL_UNREACHABLE, TOO_LARGE.
         """
         ...
 
