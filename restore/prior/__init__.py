@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from restore.prior.padding import PaddedDenoiser, padded, reflect_pad
     from restore.prior.protocol import Denoiser, ErrorTable, PriorInfo
     from restore.prior.registry import list_priors, load_prior
-    from restore.prior.tiled import TiledDenoiser, tile_starts
+    from restore.prior.tiled import TiledCall, TiledDenoiser, Tiling, tile_starts
     from restore.prior.wrappers import EpsilonDenoiser, Network, SampleDenoiser, VelocityDenoiser
 
 _MODULES = {
@@ -21,7 +21,7 @@ _MODULES = {
     "padding": ("PaddedDenoiser", "padded", "reflect_pad"),
     "protocol": ("Denoiser", "ErrorTable", "PriorInfo"),
     "registry": ("list_priors", "load_prior"),
-    "tiled": ("TiledDenoiser", "tile_starts"),
+    "tiled": ("TiledCall", "TiledDenoiser", "Tiling", "tile_starts"),
     "wrappers": ("EpsilonDenoiser", "Network", "SampleDenoiser", "VelocityDenoiser"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -35,7 +35,9 @@ __all__ = [
     "PaddedDenoiser",
     "PriorInfo",
     "SampleDenoiser",
+    "TiledCall",
     "TiledDenoiser",
+    "Tiling",
     "VelocityDenoiser",
     "gaussian_posterior",
     "list_priors",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from restore.errors import ParameterError
-from restore.prior.padding import padded, reflect_pad
+from restore.prior.padding import reflect_pad
 from restore.prior.protocol import Denoiser, PriorInfo
 
 #: Offsets a grid can take on each axis: enough that the places of its seams differ between most calls of a run.
@@ -77,93 +77,86 @@ def grid_phases(sigma: float) -> tuple[int, int]:
     return (mixed >> 28) % PHASES, (mixed >> 24) % PHASES
 
 
-class TiledDenoiser:
-    """A denoiser for pictures of any height and width, in memory of one picture and one batch of tiles.
+@dataclass(frozen=True)
+class _Place:
+    """Where a tile lies in its row, and its weights along both axes (None: the tile is the whole row)."""
 
-    All tiles of all rows have one shape and share batches. Their answers are blended with smooth windows that sum to
-    one and accumulated in float32. The grid's place depends on the bits of a row's sigma (`grid_phases`), so seams do
-    not pile up over the steps of a sampler and the same (x, sigma) always has the same answer. When the receptive
-    field is at most the overlap, the result is that of the whole picture. A picture that fits in one tile goes
-    straight through; others are divided evenly, so that their tiles are no larger than their number asks for.
+    row: int
+    top: int
+    left: int
+    windows: tuple[Tensor, Tensor] | None
+
+
+class Tiling:
+    """How the calls of one denoiser are cut into tiles of one shape.
+
+    A call's tiles depend on its size and noise levels only, never on what else is going on. The grid's place depends
+    on the bits of a row's sigma (`grid_phases`), so seams do not pile up over the steps of a sampler and the same
+    (x, sigma) always has the same answer. A picture that fits in one tile stays whole; others are divided evenly, so
+    that their tiles are no larger than their number asks for.
 
     Args:
-        denoiser: answers for tiles.
-        tile: largest side of a tile; rounded up to `multiple_of`, replaced by `native_size` where the denoiser has one.
+        info: facts of the denoiser that answers for tiles.
+        tile: largest side of a tile; rounded up to `multiple_of`, replaced by `native_size` where the prior has one.
         overlap: least number of pixels that neighbours share; when None, the receptive field, but at least 16 pixels
             and at most a quarter of a tile (little of a network's receptive field is effective, Luo et al. 2016).
-        max_batch: tiles in one call of the denoiser.
 
     Raises:
         ParameterError: an overlap that is negative or more than half a tile, or no room for a tile.
     """
 
-    def __init__(self, denoiser: Denoiser, tile: int = 256, overlap: int | None = None, max_batch: int = 4) -> None:
-        info = denoiser.info
+    def __init__(self, info: PriorInfo, tile: int = 256, overlap: int | None = None) -> None:
         multiple = info.multiple_of
         tile = info.native_size if info.native_size is not None else -(-tile // multiple) * multiple
         if overlap is None:
             overlap = min(max(info.receptive_field, 16), tile // 4)
         # Every tile starts at a multiple of `multiple_of`: a strided network then sees the phase it sees in the whole.
         overlap = -(-overlap // multiple) * multiple
-        if tile < 1 or not 0 <= overlap <= tile // 2 or max_batch < 1:
-            raise ParameterError(
-                f"tiles of {tile} pixels need an overlap in [0, {tile // 2}] and a batch of at least 1, "
-                f"not {overlap} and {max_batch}"
-            )
-        self._denoiser = denoiser
-        self._single = padded(denoiser)
-        self.tile, self.overlap, self.max_batch = tile, overlap, max_batch
+        if tile < 1 or not 0 <= overlap <= tile // 2:
+            raise ParameterError(f"tiles of {tile} pixels need an overlap in [0, {tile // 2}], not {overlap}")
+        self.info, self.tile, self.overlap = info, tile, overlap
         # Beyond the overlap's reach an exact result is impossible: spend half of the overlap on the flank.
         exact = info.receptive_field <= overlap
         self._margin = info.receptive_field // 2 if exact else overlap // 4
 
-    @property
-    def info(self) -> PriorInfo:
-        """The wrapped denoiser's facts, without its restrictions on the size."""
-        return replace(self._denoiser.info, multiple_of=1, native_size=None)
+    def smaller(self) -> Tiling | None:
+        """Tiles of half the side, or None when a network has one size only or they would be under 64 pixels.
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise x [N, C, H, W] float32, any H and W, with sigma [N] float32."""
-        if max(x.shape[2:]) <= self.tile:
-            parts = [slice(first, first + self.max_batch) for first in range(0, x.shape[0], self.max_batch)]
-            answers = [self._single(x[part], sigma[part]) for part in parts]
-            return answers[0] if len(answers) == 1 else torch.cat(answers)
-        height, tile_height = self._axis(x.shape[2])
-        width, tile_width = self._axis(x.shape[3])
-        out = torch.zeros_like(x, dtype=torch.float32, requires_grad=False)
-        places: list[tuple[int, int, int]] = []
-        windows: list[tuple[Tensor, Tensor]] = []
+        A tile of 64 is an eighth of the embedded prior's, a sixty-fourth of its memory.
+        """
+        half = self.tile // 2
+        if self.info.native_size is not None or half < 64:
+            return None
+        return Tiling(self.info, half, min(self.overlap, half // 4))
+
+    def cut(self, x: Tensor, sigma: Tensor) -> TiledCall:
+        """One call cut into tiles: x [N, C, H, W], sigma [N]."""
+        height, width = x.shape[2:]
+        if max(height, width) <= self.tile:
+            whole = [_Place(row, 0, 0, None) for row in range(x.shape[0])]
+            return TiledCall(x, sigma, (self._padded(height), self._padded(width)), whole)
+        height, tile_height = self._axis(height)
+        width, tile_width = self._axis(width)
+        places = []
         for row, level in enumerate(sigma.tolist()):
             vertical, horizontal = grid_phases(level)
             tops, top_windows = self._grid(height, tile_height, vertical)
             lefts, left_windows = self._grid(width, tile_width, horizontal)
             for top, down in zip(tops, top_windows, strict=True):
                 for left, across in zip(lefts, left_windows, strict=True):
-                    places.append((row, top, left))
-                    windows.append((down, across))
-        for first in range(0, len(places), self.max_batch):
-            chosen = slice(first, first + self.max_batch)
-            batch = torch.cat(
-                [
-                    reflect_pad(
-                        x[row : row + 1, :, top : top + tile_height, left : left + tile_width], tile_height, tile_width
-                    )
-                    for row, top, left in places[chosen]
-                ]
-            )
-            rows = torch.tensor([row for row, _, _ in places[chosen]], device=sigma.device)
-            denoised = self._denoiser(batch, sigma[rows])
-            for answer, (row, top, left), (down, across) in zip(denoised, places[chosen], windows[chosen], strict=True):
-                target = out[row, :, top : top + tile_height, left : left + tile_width]
-                h, w = target.shape[1:]
-                weight = down[:h, None].to(out.device) * across[None, :w].to(out.device)
-                target += weight * answer[:, :h, :w].float()
-        return out
+                    places.append(_Place(row, top, left, (down, across)))
+        return TiledCall(x, sigma, (tile_height, tile_width), places)
+
+    def _padded(self, length: int) -> int:
+        """Length of an axis that fits in a tile, as the network takes it."""
+        if self.info.native_size is not None:
+            return self.info.native_size
+        return -(-length // self.info.multiple_of) * self.info.multiple_of
 
     def _axis(self, length: int) -> tuple[int, int]:
         """Length of an axis after padding, and of the tiles along it."""
-        fixed = self._denoiser.info.native_size is not None
-        multiple = self._denoiser.info.multiple_of
+        fixed = self.info.native_size is not None
+        multiple = self.info.multiple_of
         grown = max(length, self.tile) if fixed else -(-length // multiple) * multiple
         if fixed or grown <= self.tile:
             return grown, min(grown, self.tile)
@@ -181,7 +174,107 @@ class TiledDenoiser:
             return [0], torch.ones(1, tile)
         count, stride = self._count(length, tile), tile - self.overlap
         room = min(count * stride + self.overlap - length, stride - 1)
-        multiple = self._denoiser.info.multiple_of
+        multiple = self.info.multiple_of
         offset = phase * room // (PHASES - 1) // multiple * multiple
         starts = tile_starts(length, tile, self.overlap, offset)
         return starts, axis_windows(starts, length, tile, self.overlap, self._margin)
+
+
+class TiledCall:
+    """One call on its way: tiles are handed out, their answers blended with smooth windows that sum to one.
+
+    Answers are accumulated in float32 in the order of the tiles, whoever gives them, so that the sum has the same
+    bits however the tiles were batched. See `Tiling.cut`.
+
+    Attributes:
+        shape: (height, width) of every tile.
+    """
+
+    def __init__(self, x: Tensor, sigma: Tensor, shape: tuple[int, int], places: list[_Place]) -> None:
+        self.shape = shape
+        self._x, self._sigma, self._places = x, sigma, places
+        self._out: Tensor | None = None
+        self._added = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def done(self) -> bool:
+        """Whether every tile was answered."""
+        return self._added == len(self._places)
+
+    def tile(self, index: int) -> tuple[Tensor, Tensor]:
+        """x [1, C, h, w] and sigma [1] of one tile."""
+        place = self._places[index]
+        height, width = self.shape
+        part = self._x[place.row : place.row + 1, :, place.top : place.top + height, place.left : place.left + width]
+        return reflect_pad(part, height, width), self._sigma[place.row : place.row + 1]
+
+    def add(self, answer: Tensor) -> None:
+        """Blend in the answer [C, h, w] of the next tile in order."""
+        place = self._places[self._added]
+        self._added += 1
+        if self._out is None:
+            self._out = torch.zeros_like(self._x, dtype=torch.float32, requires_grad=False)
+        height, width = self.shape
+        target = self._out[place.row, :, place.top : place.top + height, place.left : place.left + width]
+        h, w = target.shape[1:]
+        answer = answer[:, :h, :w].to(target.device, torch.float32)
+        if place.windows is None:
+            target += answer
+            return
+        down, across = place.windows
+        target += down[:h, None].to(target.device) * across[None, :w].to(target.device) * answer
+
+    def result(self) -> Tensor:
+        """The denoised pictures, like x, once every tile was answered."""
+        if self._out is None or not self.done:
+            raise RuntimeError(f"{self._added} of {len(self)} tiles were answered")
+        return self._out
+
+
+class TiledDenoiser:
+    """A denoiser for pictures of any height and width, in memory of one picture and one batch of tiles.
+
+    All tiles of all rows have one shape and share batches; see `Tiling` for how a call is cut and `TiledCall` for how
+    the answers are put together. When the receptive field is at most the overlap, the result is that of the whole
+    picture.
+
+    Args:
+        denoiser: answers for tiles.
+        tile, overlap: see `Tiling`.
+        max_batch: tiles in one call of the denoiser.
+
+    Raises:
+        ParameterError: an overlap that is negative or more than half a tile, or no room for a tile.
+    """
+
+    def __init__(self, denoiser: Denoiser, tile: int = 256, overlap: int | None = None, max_batch: int = 4) -> None:
+        self.denoiser, self.tiling, self.max_batch = denoiser, Tiling(denoiser.info, tile, overlap), max_batch
+        if max_batch < 1:
+            raise ParameterError(f"an overlap and a batch of at least 1 are needed, not a batch of {max_batch}")
+
+    @property
+    def tile(self) -> int:
+        """Largest side of a tile."""
+        return self.tiling.tile
+
+    @property
+    def overlap(self) -> int:
+        """Least number of pixels that neighbours share."""
+        return self.tiling.overlap
+
+    @property
+    def info(self) -> PriorInfo:
+        """The wrapped denoiser's facts, without its restrictions on the size."""
+        return replace(self.denoiser.info, multiple_of=1, native_size=None)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise x [N, C, H, W] float32, any H and W, with sigma [N] float32."""
+        call = self.tiling.cut(x, sigma)
+        for first in range(0, len(call), self.max_batch):
+            tiles = [call.tile(i) for i in range(first, min(first + self.max_batch, len(call)))]
+            for answer in self.denoiser(torch.cat([t for t, _ in tiles]), torch.cat([s for _, s in tiles])):
+                call.add(answer)
+        return call.result()
