@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from restore.images.encoding import encode, to_array, to_pil
     from restore.images.limits import LIBRARY_LIMITS, SERVICE_LIMITS, Limits
     from restore.images.picture import Picture
-    from restore.images.saving import format_of, save, save_map, write_atomically
+    from restore.images.saving import encode_map, format_of, save, save_map, write_atomically
     from restore.images.signature import sniff
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Picture",
     "decode",
     "encode",
+    "encode_map",
     "format_of",
     "save",
     "save_map",
@@ -33,7 +34,7 @@ __all__ = [
 _HOMES = {
     "decode": "decoding", "ImageSource": "decoding", "encode": "encoding", "to_array": "encoding", "to_pil": "encoding",
     "LIBRARY_LIMITS": "limits", "SERVICE_LIMITS": "limits", "Limits": "limits", "Picture": "picture",
-    "format_of": "saving", "save": "saving", "save_map": "saving", "write_atomically": "saving",
+    "encode_map": "saving", "format_of": "saving", "save": "saving", "save_map": "saving", "write_atomically": "saving",
     "sniff": "signature",
 }  # fmt: skip
 

@@ -62,19 +62,18 @@ def save(
     return tuple(notes)
 
 
-def save_map(values: NDArray[np.floating] | Tensor, path: str | os.PathLike[str]) -> None:
-    """Write an uncertainty map.
+def encode_map(values: NDArray[np.floating] | Tensor, format: str) -> bytes:
+    """An uncertainty map as a file.
 
     Args:
         values: standard deviations >= 0, [H, W] or with leading axes of length 1; a colour axis of 3 before [H, W]
             is reduced to its root mean square.
-        path: `.npy` keeps the float32 values; `.png` holds `round(value / scale)` in 16-bit grey, with `scale` as a
+        format: "npy" keeps the float32 values; "png" holds `round(value / scale)` in 16-bit grey, with `scale` as a
             decimal number in a tEXt chunk named "Scale".
 
     Raises:
-        ParameterError: another suffix.
+        ParameterError: another format.
         ImageValueError: NaN, infinity, negative values, or another shape.
-        OutputError: as `save`.
     """
     array = np.asarray(values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values, np.float32)
     while array.ndim > 2 and array.shape[0] == 1:
@@ -85,18 +84,30 @@ def save_map(values: NDArray[np.floating] | Tensor, path: str | os.PathLike[str]
         raise ImageValueError(f"the map has shape {array.shape}; [height, width] is taken")
     if not np.isfinite(array).all() or array.min() < 0:
         raise ImageValueError("the map holds NaN, infinity or negative values")
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npy":
+    if format == "npy":
         out = io.BytesIO()
         np.save(out, array, allow_pickle=False)
-        write_atomically(path, out.getvalue())
-    elif suffix == ".png":
+        return out.getvalue()
+    if format == "png":
         scale = float(array.max()) / 65535.0 or 1.0
         levels = np.rint(array / np.float32(scale)).clip(0, 65535).astype(np.uint16)
         data = codec.write(Raster(levels[..., None], "grey"), "png", quality=None, lossless=True)
-        write_atomically(path, containers.png_with(data, None, None, {"Scale": repr(scale)}))
-    else:
+        return containers.png_with(data, None, None, {"Scale": repr(scale)})
+    raise ParameterError(f"an uncertainty map is written as png or npy, not {format}")
+
+
+def save_map(values: NDArray[np.floating] | Tensor, path: str | os.PathLike[str]) -> None:
+    """Write an uncertainty map as `.npy` or `.png`; see `encode_map`.
+
+    Raises:
+        ParameterError: another suffix.
+        ImageValueError: as `encode_map`.
+        OutputError: as `save`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".npy", ".png"):
         raise ParameterError(f"{path}: an uncertainty map is written as .png or .npy")
+    write_atomically(path, encode_map(values, suffix[1:]))
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

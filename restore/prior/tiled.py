@@ -119,14 +119,13 @@ class Tiling:
         exact = info.receptive_field <= overlap
         self._margin = info.receptive_field // 2 if exact else overlap // 4
 
-    def smaller(self) -> Tiling | None:
-        """Tiles of half the side, or None when a network has one size only or they would be under 64 pixels.
-
-        A tile of 64 is an eighth of the embedded prior's, a sixty-fourth of its memory.
-        """
-        half = self.tile // 2
+    def smaller(self, side: int) -> Tiling | None:
+        """Tiles of half of `side` or less, for a device that has no memory for tiles of `side`; None when the network
+        has one size only or they would be under 64 pixels, a sixty-fourth of what the embedded prior's tiles take."""
+        half = min(self.tile, side) // 2
         if self.info.native_size is not None or half < 64:
             return None
+        half -= half % self.info.multiple_of
         return Tiling(self.info, half, min(self.overlap, half // 4))
 
     def cut(self, x: Tensor, sigma: Tensor) -> TiledCall:
@@ -188,13 +187,14 @@ class TiledCall:
 
     Attributes:
         shape: (height, width) of every tile.
+        added: how many tiles were answered.
     """
 
     def __init__(self, x: Tensor, sigma: Tensor, shape: tuple[int, int], places: list[_Place]) -> None:
         self.shape = shape
         self._x, self._sigma, self._places = x, sigma, places
         self._out: Tensor | None = None
-        self._added = 0
+        self.added = 0
 
     def __len__(self) -> int:
         return len(self._places)
@@ -202,7 +202,7 @@ class TiledCall:
     @property
     def done(self) -> bool:
         """Whether every tile was answered."""
-        return self._added == len(self._places)
+        return self.added == len(self._places)
 
     def tile(self, index: int) -> tuple[Tensor, Tensor]:
         """x [1, C, h, w] and sigma [1] of one tile."""
@@ -213,8 +213,8 @@ class TiledCall:
 
     def add(self, answer: Tensor) -> None:
         """Blend in the answer [C, h, w] of the next tile in order."""
-        place = self._places[self._added]
-        self._added += 1
+        place = self._places[self.added]
+        self.added += 1
         if self._out is None:
             self._out = torch.zeros_like(self._x, dtype=torch.float32, requires_grad=False)
         height, width = self.shape
@@ -230,7 +230,7 @@ class TiledCall:
     def result(self) -> Tensor:
         """The denoised pictures, like x, once every tile was answered."""
         if self._out is None or not self.done:
-            raise RuntimeError(f"{self._added} of {len(self)} tiles were answered")
+            raise RuntimeError(f"{self.added} of {len(self)} tiles were answered")
         return self._out
 
 

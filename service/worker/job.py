@@ -1,0 +1,70 @@
+"""One ticket on its way through a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from restore.prior.tiled import TiledCall, Tiling
+from restore.sampling.protocol import DenoiserCall, Sampling
+from restore.session import Restoration
+from service.engine.protocol import Ticket
+from service.worker.priors import Prior
+
+Key = tuple[str, int]
+
+
+@dataclass(eq=False)
+class WorkerJob:
+    """Everything a worker knows of a ticket. Owned by the step loop; a pool works on it while the loop does not.
+
+    Attributes:
+        ticket: what was asked.
+        prior, restoration: once prepared.
+        tiling: how its calls are cut; smaller than the prior's after the device ran out of memory.
+        sampling: the running sampler.
+        call, tiles: the denoiser call it waits for.
+        next_tile: first tile of the call that was not handed out.
+        canceled: it was asked to stop.
+        ended: its last event was sent.
+        seconds: by stage.
+        warnings: of the worker's own.
+        degraded: how the work ran otherwise than planned.
+    """
+
+    ticket: Ticket
+    prior: Prior | None = None
+    restoration: Restoration | None = None
+    tiling: Tiling | None = None
+    sampling: Sampling | None = None
+    call: DenoiserCall | None = None
+    tiles: TiledCall | None = None
+    next_tile: int = 0
+    canceled: bool = False
+    ended: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    degraded: str = ""
+    sampling_since: float = 0.0
+    told_at: float = 0.0
+    shown_at: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        return self.ticket.job_id, self.ticket.fence
+
+    def restart(self, tiling: Tiling) -> None:
+        """Sample anew with other tiles: the result is then that of these tiles alone, and can be had again."""
+        assert self.restoration is not None
+        self.close()
+        self.tiling, self.sampling = tiling, self.restoration.sampling()
+
+    def close(self) -> None:
+        """Let go of the sampler and what it holds."""
+        if self.sampling is not None:
+            self.sampling.close()
+        self.sampling, self.call, self.tiles, self.next_tile = None, None, None, 0
+
+    def event(self, type: str, data: dict[str, Any]) -> dict[str, Any]:
+        """A message to the engine."""
+        return {"say": "event", "job": self.ticket.job_id, "fence": self.ticket.fence, "type": type, "data": data}

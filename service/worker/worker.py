@@ -1,0 +1,345 @@
+"""DeviceWorker: one device, its step loop, and the pools that decode and encode beside it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import NumericalError
+from restore.sampling.protocol import DenoiserCall
+from service.blobs import BlobStore
+from service.engine.protocol import Ticket
+from service.observability.logs import bound
+from service.problems import Code
+from service.worker import stages
+from service.worker.batcher import Batch, Batcher
+from service.worker.config import WorkerConfig
+from service.worker.device import Device, DeviceLostError, StarvedError
+from service.worker.faults import failure
+from service.worker.job import Key, WorkerJob
+from service.worker.priors import Priors
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[dict[str, Any]], None]
+
+#: The step loop speaks at least so often, and tells no job of more progress, nor shows it more previews, than this.
+BEAT_SECONDS, PROGRESS_SECONDS, PREVIEW_SECONDS = 1.0, 0.2, 0.5
+#: Values of a picture up to which a sampler's own work (data step, re-noising) is done in the step loop: some 10 ms
+#: for 0.7 megapixels on one core. Larger ones go to a pool, so that others' tiles need not wait.
+INLINE_VALUES = 1 << 21
+#: Threads that decode, that encode, and that do large pictures' data steps.
+POOL_THREADS = 2
+
+
+class DeviceWorker:
+    """Runs tickets on one device.
+
+    One thread, in `serve`, owns every job: pools work on a job only while the loop does not, and hand it back through
+    the inbox. `submit`, `cancel` and `stop` may be called from any thread.
+
+    Args:
+        config: see there.
+        blobs: where inputs and results lie.
+        say: receives the messages of `service.engine.supervisor`; called from the thread of `serve` only.
+    """
+
+    def __init__(self, config: WorkerConfig, blobs: BlobStore, say: Say) -> None:
+        self._config, self._blobs, self._say = config, blobs, say
+        self._priors = Priors(config)
+        self._device = Device(config, self._priors)
+        self._batcher = Batcher()
+        self._jobs: dict[Key, WorkerJob] = {}
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._in_pools: dict[WorkerJob, float] = {}
+        self._decoding, self._encoding, self._stepping = (
+            ThreadPoolExecutor(POOL_THREADS, thread_name_prefix=name) for name in ("decode", "encode", "data step")
+        )
+        self._stopped = False
+        self._beaten = 0.0
+
+    # From any thread.
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take a ticket."""
+        self._inbox.put(lambda: self._accept(WorkerJob(ticket)))
+
+    def cancel(self, key: Key) -> None:
+        """Stop a ticket before its next tile; without effect when it has ended."""
+        self._inbox.put(lambda: self._cancel(key))
+
+    def stop(self) -> None:
+        """Make `serve` return."""
+        self._inbox.put(self._stop)
+
+    # The step loop.
+
+    def warm_up(self) -> None:
+        """Load the default prior and answer one tiny call for real.
+
+        Raises:
+            PriorError, NumericalError, ...: the device or the prior cannot be used.
+        """
+        self._device.try_out(self._priors.get(None))
+
+    def serve(self) -> None:
+        """Work until stopped.
+
+        Raises:
+            DeviceLostError: whatever this process computes from now on may be wrong; it must end.
+        """
+        self._say({"say": "ready"})
+        try:
+            with torch.no_grad():
+                while not self._stopped:
+                    self._handle_inbox()
+                    batch = self._batcher.next(self._device.rows)
+                    self._beat(batch)
+                    if batch is not None:
+                        self._compute(batch)
+        finally:
+            for pool in (self._decoding, self._encoding, self._stepping):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _handle_inbox(self) -> None:
+        """Do what has come; wait for it, but not beyond the next beat, when no tile is pending."""
+        try:
+            action = self._inbox.get(block=not len(self._batcher), timeout=BEAT_SECONDS)
+            while True:
+                action()
+                action = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _beat(self, batch: Batch | None) -> None:
+        """Say that the loop lives and which jobs would be suspected if this process died now."""
+        now = time.monotonic()
+        if batch is None and now - self._beaten < BEAT_SECONDS:
+            return
+        self._announce(batch)
+        if now - self._beaten >= BEAT_SECONDS:
+            self._beaten = now
+            if (report := self._device.report()) is not None:
+                self._say({"say": "report", "report": report})
+            stuck = [job for job, since in self._in_pools.items() if now - since > self._config.stage_seconds]
+            if stuck:
+                raise DeviceLostError("decoding, encoding or a data step does not come to an end", stuck, "hang")
+
+    def _announce(self, batch: Batch | None) -> None:
+        working = dict.fromkeys([*self._in_pools, *(batch.jobs if batch is not None else ())])
+        self._say({"say": "beat", "jobs": [list(job.key) for job in working]})
+
+    def _accept(self, job: WorkerJob) -> None:
+        self._jobs[job.key] = job
+        self._emit(job, "started", {"device": self._config.device})
+        limits = self._config.limits
+        self._in_pool(
+            self._decoding, job, "decode", lambda: stages.prepare(job, self._blobs, self._priors, limits), self._begin
+        )
+
+    def _begin(self, job: WorkerJob, _: None) -> None:
+        assert job.restoration is not None
+        job.sampling, job.sampling_since = job.restoration.sampling(), time.monotonic()
+        self._advance(job, None)
+
+    def _advance(self, job: WorkerJob, x0: Tensor | None) -> None:
+        """Let a job's sampler do its own work until it asks for the next call, or ends."""
+        assert job.restoration is not None
+        large = job.restoration.picture.image.numel() > INLINE_VALUES
+        if large:
+            self._in_pool(self._stepping, job, "", lambda: _next_call(job, x0), self._pend)
+            return
+        try:
+            call = _next_call(job, x0)
+        except Exception as error:
+            self._fail(job, error)
+        else:
+            self._pend(job, call)
+
+    def _pend(self, job: WorkerJob, call: DenoiserCall | Tensor) -> None:
+        """The sampler's next call waits for its turn; its result, for being encoded."""
+        if isinstance(call, DenoiserCall):
+            assert job.tiling is not None
+            job.call, job.tiles, job.next_tile = call, job.tiling.cut(call.x, call.sigma), 0
+            self._batcher.add(job)
+            return
+        job.seconds["restore"] = time.monotonic() - job.sampling_since
+        job.close()
+        self._in_pool(self._encoding, job, "encode", lambda: stages.complete(job, call, self._blobs), self._succeed)
+
+    def _compute(self, batch: Batch) -> None:
+        """Answer a batch of tiles; each job gets its own answers, or its own trouble."""
+        done = self._device.answer(batch)
+        for job, code, message, degraded in done.warnings:
+            self._degrade(job, code, message, degraded)
+        troubled: dict[WorkerJob, Exception] = {}
+        for (job, _), answer in zip(batch.tiles, done.tiles, strict=True):
+            if isinstance(answer, Exception):
+                troubled.setdefault(job, answer)
+            elif job not in troubled:
+                assert job.tiles is not None
+                job.tiles.add(answer)
+        for job in batch.jobs:
+            error = troubled.get(job)
+            if error is None:
+                self._progress(job)
+            elif isinstance(error, StarvedError):
+                self._shrink(job)
+            else:
+                self._fail(job, error)
+
+    def _progress(self, job: WorkerJob) -> None:
+        """After a batch: tell how far a job is; with all tiles of its call answered, let its sampler go on."""
+        call, tiles = job.call, job.tiles
+        assert call is not None and tiles is not None
+        now, done = time.monotonic(), call.step + tiles.added / len(tiles)
+        if now - job.told_at >= PROGRESS_SECONDS or done == call.steps:
+            job.told_at = now
+            told = {"step": int(done), "steps": call.steps, "sigma": float(call.sigma.max())}
+            self._emit(job, "progress", told | {"fraction": round(done / call.steps, 4)})
+        if tiles.done:
+            x0 = tiles.result()
+            if job.ticket.previews and now - job.shown_at >= PREVIEW_SECONDS:
+                job.shown_at = now
+                self._emit(job, "preview", stages.preview(job, x0))
+            job.call = job.tiles = None
+            self._advance(job, x0)
+
+    def _shrink(self, job: WorkerJob) -> None:
+        """One tile was too much for the memory: sample anew with tiles of half the side."""
+        assert job.tiles is not None and job.tiling is not None
+        smaller = job.tiling.smaller(max(job.tiles.shape))
+        self._device.count_oom(recovered=smaller is not None)
+        if smaller is None:
+            self._end(job, "failed", _error(Code.OUT_OF_MEMORY, "the device has too little memory for a single tile"))
+            return
+        text = f"the device ran out of memory; the picture was restored in tiles of {smaller.tile} pixels"
+        self._degrade(job, "out_of_memory", text, f"tile={smaller.tile};reason=oom")
+        self._batcher.remove(job)
+        job.restart(smaller)
+        self._advance(job, None)
+
+    def _degrade(self, job: WorkerJob, code: str, message: str, degraded: str) -> None:
+        """Remember and tell, once, that the work ran otherwise than planned."""
+        if job.degraded != degraded:
+            job.degraded = degraded
+            job.warnings.append({"code": code, "message": message})
+            self._emit(job, "warning", job.warnings[-1])
+
+    # Pools.
+
+    def _in_pool(
+        self,
+        pool: ThreadPoolExecutor,
+        job: WorkerJob,
+        stage: str,
+        work: Callable[[], Any],
+        then: Callable[[WorkerJob, Any], None],
+    ) -> None:
+        """Work on a job beside the loop, then go on with it in the loop."""
+
+        def run() -> None:
+            start = time.monotonic()
+            value: Any = None
+            error: Exception | None = None
+            try:
+                with torch.no_grad(), bound(job=job.ticket.job_id, request=job.ticket.request_id):
+                    value = work()
+            except Exception as caught:
+                error = caught
+            self._inbox.put(lambda: self._back(job, stage, time.monotonic() - start, value, error, then))
+
+        self._in_pools[job] = time.monotonic()
+        self._announce(None)  # before anything can crash over it
+        pool.submit(run)
+
+    def _back(
+        self,
+        job: WorkerJob,
+        stage: str,
+        seconds: float,
+        value: Any,
+        error: Exception | None,
+        then: Callable[[WorkerJob, Any], None],
+    ) -> None:
+        del self._in_pools[job]
+        if stage:
+            job.seconds[stage] = seconds
+        if job.ended:  # it was canceled meanwhile
+            job.close()
+            if stage == "encode" and error is None:
+                self._discard(value["outputs"])
+        elif error is not None:
+            self._fail(job, error)
+        else:
+            then(job, value)
+
+    def _discard(self, outputs: dict[str, str]) -> None:
+        """Delete what nobody will ask for."""
+
+        def delete() -> None:
+            for reference in outputs.values():
+                self._blobs.delete(reference)
+
+        self._encoding.submit(delete)
+
+    # How it ends.
+
+    def _succeed(self, job: WorkerJob, outcome: dict[str, Any]) -> None:
+        outcome["metrics"] |= {stage: round(seconds, 6) for stage, seconds in job.seconds.items()}
+        self._end(job, "succeeded", outcome)
+
+    def _fail(self, job: WorkerJob, error: Exception) -> None:
+        code, message = failure(error)
+        with bound(job=job.ticket.job_id, request=job.ticket.request_id):
+            expected = code not in (Code.INTERNAL, Code.OUT_OF_MEMORY, Code.NUMERICAL)
+            logger.log(
+                logging.INFO if expected else logging.ERROR, "job failed: %s", message,
+                exc_info=None if expected else error,
+            )  # fmt: skip
+        self._end(job, "failed", _error(code, message))
+
+    def _cancel(self, key: Key) -> None:
+        job = self._jobs.get(key)
+        if job is not None:
+            self._end(job, "canceled", {})
+
+    def _end(self, job: WorkerJob, type: str, data: dict[str, Any]) -> None:
+        job.ended = True
+        self._batcher.remove(job, forget=True)
+        del self._jobs[job.key]
+        if job not in self._in_pools:
+            job.close()
+        self._emit(job, type, data)
+
+    def _emit(self, job: WorkerJob, type: str, data: dict[str, Any]) -> None:
+        self._say(job.event(type, data))
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+
+def _next_call(job: WorkerJob, x0: Tensor | None) -> DenoiserCall | Tensor:
+    """Run a sampler to its next call, or to its result."""
+    assert job.sampling is not None
+    try:
+        call = next(job.sampling) if x0 is None else job.sampling.send(x0)
+    except StopIteration as stop:
+        mean: Tensor = stop.value
+        if not bool(torch.isfinite(mean.sum())):
+            raise NumericalError("the last data step gave NaN or infinity") from None
+        return mean
+    if call.differentiate:
+        raise NotImplementedError("samplers that differentiate the prior do not run on the server")
+    return call
+
+
+def _error(code: Code, message: str) -> dict[str, str]:
+    return {"code": code.value, "message": message}

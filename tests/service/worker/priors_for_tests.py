@@ -1,0 +1,78 @@
+"""Priors that cost nothing, or go wrong on purpose. A worker gets them through `WorkerConfig.loader` only.
+
+A name is "KIND" or "KIND:key=value,...": "slow:seconds=0.1", "oom:rows=2", "oom:side=64,from=3", "nan:at=2".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import torch
+from torch.nn import functional as F
+
+from restore.prior import PriorInfo, TiledDenoiser
+
+
+class Cheap:
+    """Smooths by the noise level; a row's answer has the same bits in any company."""
+
+    batch_invariant = True
+    precision = "fp32"
+
+    def __init__(self, name, kind, options):
+        self.kind, self.options, self.calls = kind, options, 0
+        self.info = PriorInfo(name, multiple_of=8, receptive_field=9)
+
+    def __call__(self, x, sigma):
+        self.calls += 1
+        getattr(self, f"_{self.kind}", lambda x: None)(x)
+        s = sigma.view(-1, 1, 1, 1)
+        answer = (x + s * F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)) / (1 + s)
+        if self.kind in ("nan", "half") and self._now():
+            answer[-1] = float("nan")
+        return answer.clamp(-1, 1)
+
+    def _now(self):
+        """Whether this call is one that goes wrong."""
+        if "at" in self.options:
+            return self.calls == self.options["at"]
+        return self.calls >= self.options.get("from", 1)
+
+    def _slow(self, x):
+        time.sleep(self.options.get("seconds", 0.05) * len(x))
+
+    def _crash(self, x):
+        if self._now():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _hang(self, x):
+        if self._now():
+            time.sleep(600)
+
+    def _oom(self, x):
+        rows, side = self.options.get("rows"), self.options.get("side")
+        if self._now() and ((rows and len(x) > rows) or (side and max(x.shape[2:]) > side)):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    def _fatal(self, x):
+        if self._now():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def _wrong(self, x):
+        if self._now():
+            raise ValueError("a secret of the server")
+
+    def _picky(self, x):
+        if float(x.max()) > 1.5:
+            raise ValueError("too bright")
+
+
+def load(name=None, *, runtime="auto", device="auto"):
+    kind, _, rest = (name or "cheap").partition(":")
+    options = {key: float(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
+    denoiser = Cheap(name or "cheap", kind, options)
+    if kind == "half":
+        denoiser.precision = "bf16"
+    return TiledDenoiser(denoiser, tile=int(options.get("tile", 128)), overlap=16)
