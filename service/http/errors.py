@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from service.http.validation import field_errors
 from service.problems import Code, Problem
@@ -106,6 +107,15 @@ def answer(request: Request, problem: Problem, job: str | None = None) -> Respon
     return Response(details.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
 
+def _methods(request: Request) -> set[str]:
+    """Those that the path takes: of all its routes, while the router names those of the first."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
 
@@ -121,6 +131,8 @@ def install(app: FastAPI) -> None:
         words = {404: "there is nothing at this path", 405: f"{request.method} is not for this path; see Allow"}
         response = answer(request, Problem(code, words.get(error.status_code, str(error.detail))))
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
     async def on_validation(request: Request, error: Exception) -> Response:

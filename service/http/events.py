@@ -120,7 +120,7 @@ def last_event_id(header: str | None) -> int:
     Raises:
         Problem: MALFORMED_REQUEST.
     """
-    if not header:
+    if header is None:
         return 0
     if not (header.isascii() and header.isdigit() and len(header) <= 15):
         raise Problem(Code.MALFORMED_REQUEST, "Last-Event-ID is the id of an event: a whole number")

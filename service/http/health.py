@@ -60,7 +60,7 @@ def state(request: Request) -> State:
     responses={503: problem(503)},
 )
 async def ready(
-    request: Request, verbose: Annotated[str | None, Query(max_length=8, description="Name the workers.")] = None
+    request: Request, verbose: Annotated[str | None, Query(description="Name the workers.")] = None
 ) -> Response:
     """Whether to send work. 503 while no worker is ready and from the beginning of a shutdown on."""
     now = state(request)

@@ -24,7 +24,7 @@ IMAGES: Mapping[str, str] = {
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _RANGE = re.compile(rf"^({_TOKEN})/({_TOKEN})$")
 _Q = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)$")
-_PREFERENCE = re.compile(rf'^({_TOKEN})(?:\s*=\s*("(?:[^"\\]|\\.)*"|{_TOKEN}))?')
+_PREFERENCE = re.compile(rf'^({_TOKEN})(?:\s*=\s*("[^"\\]*"|{_TOKEN}))?')
 
 
 class Kind(StrEnum):
@@ -135,7 +135,7 @@ class Prefer:
     def parse(cls, header: str | None) -> Prefer:
         """From the header's value, several ones joined by commas."""
         respond_async, wait = False, None
-        for item in re.split(r',(?=(?:[^"]*"[^"]*")*[^"]*$)', header or ""):
+        for item in (header or "").split(","):
             match = _PREFERENCE.match(item.strip())
             if not match:
                 continue

@@ -89,20 +89,24 @@ def _of_job(id: str) -> Schema:
 #: Where an answer with a job leads.
 JOB_LINKS = _of_job("$response.body#/id")
 
+
+def _preferences(*known: str) -> Schema:
+    """Unknown preferences are ignored, as RFC 7240 demands, and therefore allowed."""
+    return {"anyOf": [{"type": "string", "enum": list(known)}, {"type": "string"}]}
+
+
 _PARAMETERS: Mapping[str, Schema] = {
     "prefer": {
         "name": "Prefer",
         "in": "header",
         "description": "respond-async: 202 at once; wait=30: 202 unless done within 30 s (RFC 7240).",
-        "schema": {"type": "string", "pattern": r"^(respond-async|wait=[1-9][0-9]?)$"},
-        "examples": {"async": {"value": "respond-async"}, "wait": {"value": "wait=30"}},
+        "schema": _preferences("respond-async", "wait=30", "wait=1", "respond-async, wait=2"),
     },
     "prefer_wait": {
         "name": "Prefer",
         "in": "header",
         "description": "wait=20: answer once the job has ended, or after 20 s.",
-        "schema": {"type": "string", "pattern": r"^wait=[0-9]$"},
-        "example": "wait=5",
+        "schema": _preferences("wait=1"),
     },
     "idempotency_key": {
         "name": "Idempotency-Key",
@@ -140,9 +144,27 @@ def parameters(*names: str) -> Schema:
     return {"parameters": [dict(_PARAMETERS[name]) for name in names]}
 
 
+#: One event of a stream; docs/api.md tells what its data is, by type.
+SERVER_SENT_EVENT: Schema = {
+    "title": "ServerSentEvent",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "Rises by one within a job."},
+        "event": {
+            "type": "string",
+            "enum": ["queued", "started", "progress", "preview", "warning", "completed"],
+            "description": "What happened.",
+        },
+        "data": {"type": "string", "contentMediaType": JSON, "description": "A JSON object."},
+    },
+    "required": ["id", "event", "data"],
+    "example": {"id": "3", "event": "progress", "data": '{"step":1,"steps":8}'},
+}
+
+
 def _schema_for(media_type: str) -> Schema:
     if media_type == EVENTS:
-        return {"type": "string", "description": "Server-sent events; see docs/api.md"}
+        return {"$ref": "#/components/schemas/ServerSentEvent"}
     if media_type == JSON:
         return {"type": "object"}
     return {"type": "string", "contentMediaType": media_type, "format": "binary"}
@@ -313,6 +335,7 @@ def _components() -> Schema:
         branch if branch["$ref"].endswith("/AutoRequest") else {"allOf": [branch, {"required": ["task"]}]}
         for branch in union["oneOf"]
     ]
+    schemas["ServerSentEvent"] = SERVER_SENT_EVENT
     schemas["RestoreRequest"] = {"title": "RestoreRequest", "oneOf": branches}
     return schemas
 

@@ -188,7 +188,9 @@ class MemoryService:
                 if event.type == "completed":
                     return
             async with self._changed:
-                if len(log) == after:
+                if len(log) <= after:
+                    if self.store.jobs[job_id].state.ended:
+                        return
                     await self._changed.wait()
 
     async def _set(self, job_id: str, **changes: Any) -> None:
