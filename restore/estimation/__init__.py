@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restore.estimation.exposure import estimate_exposure
     from restore.estimation.jpeg import estimate_quality
     from restore.estimation.noise import NoiseEstimate, analyse_noise, estimate_noise, estimate_poisson_gaussian
+    from restore.estimation.visible_noise import estimate_visible_noise
 
 _HOME = {
     "NoiseEstimate": "noise",
@@ -22,6 +23,7 @@ _HOME = {
     "estimate_noise": "noise",
     "estimate_poisson_gaussian": "noise",
     "estimate_quality": "jpeg",
+    "estimate_visible_noise": "visible_noise",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "estimate_noise",
     "estimate_poisson_gaussian",
     "estimate_quality",
+    "estimate_visible_noise",
 ]
 
 

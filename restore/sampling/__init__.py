@@ -12,6 +12,7 @@ from restore.sampling.denoising import denoise_posterior
 from restore.sampling.diffpir import diffpir
 from restore.sampling.dps import dps
 from restore.sampling.driver import Progress, run, run_many
+from restore.sampling.ensemble import self_ensemble
 from restore.sampling.pigdm import pigdm
 from restore.sampling.protocol import DenoiserCall, Problem, RowNoise, Sampling
 from restore.sampling.red_diff import red_diff
@@ -54,5 +55,6 @@ __all__ = [
     "red_diff",
     "run",
     "run_many",
+    "self_ensemble",
     "unified",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore.estimation import estimate_noise, estimate_quality
+from restore.estimation import estimate_quality, estimate_visible_noise
 from restore.prior.protocol import PriorInfo
 from restore.tasks.dejpeg import dejpeg
 from restore.tasks.denoise import denoise
@@ -38,6 +38,8 @@ def auto(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         chosen, plan = "dejpeg", dejpeg(source, parameters, prior)
     elif noise >= VISIBLE_NOISE or given:
         chosen, plan = "denoise", denoise(source, replace(parameters, noise=noise), prior)
+        if not given:
+            plan.found["noise_source"] = symptoms["noise_source"]
     else:
         chosen, plan = "none", denoise(source, replace(parameters, noise=0.0), prior)
         plan = replace(plan, warnings=("nothing to restore was found: the picture is returned as it was",))
@@ -48,10 +50,12 @@ def auto(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
 def examine(source: Source) -> dict[str, Any]:
     """Brightness and noise on the 0-255 scale, and JPEG quality (None when no trace of compression is found)."""
     luma = _luma(source.image)
+    noise, correlated = estimate_visible_noise(source.image)
     return {
         "mean": round(float(luma.mean()), 2),
         "bright": round(float(_quantile(luma, 0.95)), 2),
-        "noise": round(float(estimate_noise(source.image)[0]) * 127.5, 3),
+        "noise": round(noise * 127.5, 3),
+        "noise_source": "estimated, correlated between pixels" if correlated else "estimated",
         "quality": estimate_quality(source.image, source.quantisation),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restore.estimation import estimate_noise
+from restore.estimation import estimate_noise, estimate_visible_noise
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Source
 
@@ -15,3 +15,15 @@ def noise_level(source: Source, parameters: Parameters) -> tuple[float, dict[str
         return float(parameters.noise), {"noise": float(parameters.noise), "noise_source": "given"}
     level = float(estimate_noise(source.image)[0]) * 127.5
     return level, {"noise": round(level, 3), "noise_source": "estimated"}
+
+
+def visible_noise_level(source: Source, parameters: Parameters) -> tuple[float, dict[str, Any]]:
+    """As `noise_level`, but a camera's noise, correlated between pixels, is recognised and measured at coarse scales.
+
+    For tasks whose degradation is noise alone: after a blur or a reduction, texture looks the same.
+    """
+    if parameters.noise != "auto":
+        return noise_level(source, parameters)
+    sigma, correlated = estimate_visible_noise(source.image)
+    origin = "estimated, correlated between pixels" if correlated else "estimated"
+    return sigma * 127.5, {"noise": round(sigma * 127.5, 3), "noise_source": origin}
