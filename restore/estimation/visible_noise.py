@@ -12,9 +12,9 @@ from restore.estimation.noise import analyse_noise
 #: Poisson-Gaussian, demosaicked, JPEG 85-92) of 9 or more on the 0-255 scale.
 CORRELATED = 7.0
 #: What the coarse-scale level is multiplied by: the less of the noise is left at the finest scale, the more lies at
-#: scales that are not looked at. Best of a sweep for the prior's PSNR on six such photographs: 0.7 at a coarseness of 1.5
-#: (reduced to half: 29.2, 29.2 and 32.3 dB against 28.7, 29.2 and 31.6 for 1), 1.5 to 2 at 2.5 to 3 (27.5 dB for 1.5
-#: against 26.4 for 1, and 25.2 at the white level).
+#: scales that are not looked at. Best of a sweep for the prior's PSNR on six such photographs: 0.7 at a coarseness of
+#: 1.5 (reduced to half: 29.2, 29.2 and 32.3 dB against 28.7, 29.2 and 31.6 for 1), 1.5 to 2 at 2.5 to 3 (27.5 dB for
+#: 1.5 against 26.4 for 1, and 25.2 at the white level).
 WHOLE_SLOPE, WHOLE_OFFSET, WHOLE_RANGE = 0.65, -0.275, (0.7, 1.75)
 
 
