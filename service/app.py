@@ -34,14 +34,17 @@ def create_app(
     from service import __version__
     from service.http import errors, events, health, jobs, models, openapi, restore, results, uploads
     from service.http.request_id import RequestId
+    from service.observability.metrics import Metrics
+    from service.protection import middleware
     from service.settings import Settings
 
     del events
     chosen = settings if settings is not None else Settings()
+    metrics: Metrics = service.metrics if service is not None else Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = _parts(chosen, service, intake)
+        parts = _parts(chosen, service, intake, metrics)
         app.state.parts = parts
         await parts.intake.start()
         await parts.service.start()
@@ -61,12 +64,19 @@ def create_app(
     for module in (restore, jobs, results, uploads, models, health):
         app.include_router(module.router)
     errors.install(app)
-    openapi.install(app, auth=chosen.auth == "required")
+    openapi.install(app, auth=chosen.keys_required)
+    if chosen.metrics:
+        app.add_route("/metrics", metrics.answer, methods=["GET"], include_in_schema=False)
+
+    async def admit() -> None:
+        await app.state.parts.service.admit()
+
+    middleware.install(app, chosen, metrics, admit)
     app.add_middleware(RequestId)
     return app
 
 
-def _parts(settings: Settings, service: Service | None, intake: Intake | None) -> Any:
+def _parts(settings: Settings, service: Service | None, intake: Intake | None, metrics: Any) -> Any:
     """Belongs into the running loop: locks and events are made here."""
     import anyio
 
@@ -76,7 +86,7 @@ def _parts(settings: Settings, service: Service | None, intake: Intake | None) -
     from service.http.waiting import Waiters
 
     if service is None:
-        service = import_module("service.application").create_service(settings)
+        service = import_module("service.application").create_service(settings, metrics)
     if intake is None:
         intake = import_module("service.intake.examine").create_intake(settings)
     assert service is not None

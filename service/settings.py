@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restore.images import SERVICE_LIMITS, Limits
 from service.protection.addresses import networks
+from service.protection.hosts import is_loopback
 from service.webhooks.signing import Signer
 
 
@@ -94,6 +95,20 @@ class Settings(BaseSettings):
         if secret is not None:
             Signer(secret.get_secret_value())
         return secret
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.keys_required and self.api_keys_file is None:
+            raise ValueError(
+                "API keys are required when listening at an address that others reach: make some with "
+                "`pellucid keys new FILE` and set PELLUCID_API_KEYS_FILE=FILE, or set PELLUCID_AUTH=off"
+            )
+        return self
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether every request needs an API key."""
+        return self.auth == "required" or (self.auth == "auto" and not is_loopback(self.host))
 
     @property
     def limits(self) -> Limits:

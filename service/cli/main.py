@@ -17,6 +17,7 @@ import click
 from restore.errors import ParameterError, PriorError, RestoreError
 from service import __version__
 from service.cli.doctor import doctor
+from service.cli.keys import keys
 from service.cli.priors import models
 from service.cli.restoring import COMMANDS
 from service.cli.serve import serve
@@ -128,7 +129,7 @@ def cli() -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (*COMMANDS, serve, models, train, doctor):
+for _command in (*COMMANDS, serve, models, keys, train, doctor):
     cli.add_command(_command)
 
 

@@ -62,20 +62,29 @@ def run(settings: Any) -> None:
     import uvicorn
 
     from service.app import create_app
+    from service.observability import logs
+    from service.protection.keys import KeyFileError
+    from service.protection.receiving import deadline_protocol
 
-    app = create_app(settings)
+    logs.configure(settings.log_level, settings.log_format)
+    _raise_descriptor_limit()
+    try:
+        app = create_app(settings)
+    except KeyFileError as error:
+        raise click.UsageError(f"PELLUCID_API_KEYS_FILE: {error}") from None
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         lifespan="on",
+        http=deadline_protocol(settings.receive_seconds, settings.idle_seconds),
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         # Between requests of one connection; shorter than load balancers' (60 s) would let them reuse a dead one, but
         # they, unlike strangers, can be told.
         timeout_keep_alive=10,
-        h11_max_incomplete_event_size=32 * 1024,
         backlog=2048,
     )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -96,3 +105,12 @@ def run(settings: Any) -> None:
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the server could not be started; the log says why")
+
+
+def _raise_descriptor_limit() -> None:
+    """As many connections as the system lets us have; the usual 1024 are few slow clients."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

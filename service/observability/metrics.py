@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 _OTHER = "other"
 _MOST_VALUES = 64
@@ -122,12 +121,10 @@ class Metrics:
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET /metrics as an ASGI application."""
-        accept = Request(scope).headers.get("accept", "")
-        body, media_type = self.exposition(accept)
-        response = Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
-        await response(scope, receive, send)
+    async def answer(self, request: Request) -> Response:
+        """GET /metrics."""
+        body, media_type = self.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
     def _bound(self, metric: str, label: str, value: str) -> str:
         seen = self._seen.setdefault((metric, label), set())

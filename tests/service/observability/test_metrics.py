@@ -7,6 +7,8 @@ import asyncio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from service.observability.metrics import Metrics
 
@@ -80,7 +82,7 @@ def test_two_servers_in_a_process_do_not_share():
 @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])
 def test_application_answers_in_the_format_asked_for(accept):
     async def get() -> httpx.Response:
-        transport = httpx.ASGITransport(filled())
+        transport = httpx.ASGITransport(Starlette(routes=[Route("/metrics", filled().answer)]))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get("/metrics", headers={"Accept": accept})
 
