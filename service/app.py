@@ -32,7 +32,7 @@ def create_app(
     from fastapi import FastAPI
 
     from service import __version__
-    from service.http import errors, events, health, jobs, models, openapi, restore, results, uploads
+    from service.http import errors, events, health, jobs, models, openapi, page, restore, results, uploads
     from service.http.request_id import RequestId
     from service.observability.metrics import Metrics
     from service.protection import middleware
@@ -61,7 +61,7 @@ def create_app(
 
     app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.settings = chosen
-    for module in (restore, jobs, results, uploads, models, health):
+    for module in (restore, jobs, results, uploads, models, health, page):
         app.include_router(module.router)
     errors.install(app)
     openapi.install(app, auth=chosen.keys_required)
