@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 from service.attempt import Attempt, Means
@@ -62,7 +61,7 @@ class RestorationService:
         self.metrics = metrics if metrics is not None else Metrics()
         self.store: JobStore = store if store is not None else SqlJobStore(database_url(settings))
         self.blobs: BlobStore = blobs if blobs is not None else FsspecBlobStore(blob_url(settings))
-        self.engine: Engine = engine if engine is not None else _engine(settings, self.blobs, self.metrics)
+        self.engine: Engine = engine if engine is not None else self._make_engine()
         self._presence = Presence(settings.data_dir / "servers")
         self._board = Board()
         self._database, self._files = Threads("pellucid-database", 8), Threads("pellucid-files", 4)
@@ -73,6 +72,16 @@ class RestorationService:
         self._draining = False
         self._drained: asyncio.Future[None] | None = None
         self._throughput = (-1.0, 0.0)
+
+    def _make_engine(self) -> Engine:
+        if self.settings.engine != "local":
+            raise ValueError(f"engine {self.settings.engine!r} does not come with this version; use local")
+        from service.engine.local import LocalEngine
+
+        def changed() -> None:
+            self._work.set()
+
+        return LocalEngine(self.settings, blob_url(self.settings), on_report=self.metrics.absorb, on_change=changed)
 
     # From start to stop.
 
@@ -267,7 +276,8 @@ class RestorationService:
                 self._attempts[key][1].cancel()
 
     async def _look(self) -> None:
-        """Measure the queue, and stop what was asked to stop through another process."""
+        """Measure the queue and the workers, and stop what was asked to stop through another process."""
+        self.metrics.workers((status.device, status.state == "ready") for status in self.engine.status())
         self.metrics.queued(await self._database(self.store.queued))
         if self._attempts:
             for job_id, _ in await self._database(self.store.cancellations, self._presence.name):
@@ -310,11 +320,6 @@ def _sender(settings: Settings, store: JobStore, database: Threads) -> Sender | 
         return None
     guard = AddressGuard(settings.offline, networks(settings.allowed_addresses))
     return Sender(store.outbox, Outbound(guard), Signer(settings.webhook_secret.get_secret_value()), database)
-
-
-def _engine(settings: Settings, blobs: BlobStore, metrics: Metrics) -> Engine:
-    engine: Engine = import_module(f"service.engine.{settings.engine}").create_engine(settings, blobs, metrics)
-    return engine
 
 
 async def _first(waiting: Awaitable[object], seconds: float) -> None:

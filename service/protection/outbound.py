@@ -97,8 +97,9 @@ class Outbound:
         request = httpcore.URL(
             scheme=b"https", host=target.host.encode(), port=target.port, target=target.path.encode()
         )
+        network = _Judging(self.guard)
         pool = httpcore.AsyncConnectionPool(
-            ssl_context=self._tls or ssl.create_default_context(), network_backend=_Judging(self.guard)
+            ssl_context=self._tls or ssl.create_default_context(), network_backend=network
         )
         try:
             async with (
@@ -114,6 +115,8 @@ class Outbound:
                 return await _read(response, max_bytes)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError, OSError):
             raise Problem(Code.URL_UNREACHABLE, f"{target.host}: no answer that can be used") from None
+        finally:
+            await network.close()
 
 
 class _Judging(httpcore.AsyncNetworkBackend):
@@ -122,6 +125,7 @@ class _Judging(httpcore.AsyncNetworkBackend):
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
         self._network = httpcore.AnyIOBackend()
+        self._opened: list[httpcore.AsyncNetworkStream] = []
 
     async def connect_tcp(
         self,
@@ -134,10 +138,17 @@ class _Judging(httpcore.AsyncNetworkBackend):
         trouble: Exception | None = None
         for address in await self._guard.addresses(host, port):
             try:
-                return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                stream = await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                self._opened.append(stream)
+                return stream
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 trouble = error
         raise trouble or httpcore.ConnectError("no address")
+
+    async def close(self) -> None:
+        """Close what is still open: httpcore forgets a connection whose TLS handshake is cancelled."""
+        for stream in self._opened:
+            await stream.aclose()
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,16 +20,21 @@ class Receiver:
     url: str
     statuses: list[int]
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.received.append((headers, body))
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 Receive = Callable[..., AbstractAsyncContextManager[Receiver]]
@@ -52,9 +57,10 @@ def receiving(certificates: trustme.LeafCert) -> Receive:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificates.configure_cert(tls)
         receiver = Receiver("", list(statuses) or [200])
-        server = await asyncio.start_server(receiver.serve, "127.0.0.1", port, ssl=tls)
+        server = await asyncio.start_server(receiver.accept, "127.0.0.1", port, ssl=tls)
         receiver.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
         async with server:
             yield receiver
+            await asyncio.gather(*receiver.connections, return_exceptions=True)
 
     return receive
