@@ -73,7 +73,7 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", webhook_secret="whsec_c2VjcmV0")
+    return Settings(data_dir=tmp_path / "data", webhook_secret="whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
 
 
 @pytest.fixture

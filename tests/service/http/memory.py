@@ -18,6 +18,7 @@ from service.engine.protocol import DeviceStatus
 from service.intake.protocol import Examined
 from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
 from service.jobs.store import Cancellation, Page, Submission
+from service.observability.metrics import Metrics
 from service.problems import Code, Problem
 
 
@@ -100,6 +101,7 @@ class MemoryService:
     def __init__(
         self, prior: Any = None, on_step: Callable[[], None] = lambda: None, max_queue: int = 256, slots: int = 2
     ) -> None:
+        self.metrics = Metrics()
         self.store: Any = MemoryStore()
         self.blobs = MemoryBlobs()
         self.engine: Any = MemoryEngine()
@@ -131,6 +133,9 @@ class MemoryService:
         running = [task for task in self._tasks if not task.done()]
         if running:
             await asyncio.wait(running, timeout=10.0)
+
+    async def admit(self) -> None:
+        """Takes everything."""
 
     async def submit(self, new: NewJob) -> Submission:
         if self.draining:
