@@ -118,7 +118,7 @@ def about(settings: Settings) -> dict[str, object]:
     """What the page must know before anything is sent: limits, formats, default steps, whether a key is needed."""
     limits = ("max_bytes", "max_pixels", "max_output_pixels", "max_side", "max_work")
     return {
-        "auth": settings.auth == "required",
+        "auth": settings.keys_required,
         "formats": [name.lower() for name in READABLE],
         "limits": {name: getattr(settings, name) for name in limits},
         "steps": {task: {"mean": mean, "sample": sample} for task, (mean, sample) in CALLS.items()},

@@ -21,7 +21,7 @@ from service.settings import Settings
 Admit = Callable[[], Awaitable[None]]
 
 _PUBLIC = ("/", "/livez", "/readyz", "/openapi.json", "/docs")
-_PUBLIC_BELOW = ("/v2/health/", "/problems/", "/docs/", "/static/", "/assets/")
+_PUBLIC_BELOW = ("/v2/health/", "/problems/", "/docs/", "/web/")
 """What needs no key: health, the description of the interface, the web page itself."""
 _ROOM = 64
 """Submissions in the server at once besides `max_queue` waiting ones: those being received, examined, answered."""

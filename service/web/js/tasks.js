@@ -19,7 +19,7 @@ export const FIELDS = {
     hint: "Standard deviation on the 0–255 scale. Auto measures it in the picture.",
   },
   exposure: {
-    label: "Brighten by", unit: "stops", min: -2, max: 8, step: 0.1, fallback: 2, auto: true,
+    label: "Brighten", unit: "stops", min: -2, max: 8, step: 0.1, fallback: 2, auto: true,
     hint: "Auto chooses what a normal exposure would have been.",
   },
   quality: {

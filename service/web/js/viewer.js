@@ -100,7 +100,7 @@ function uncertainty(one) {
 }
 
 function fillSelect(select, current, chosen) {
-  const options = current ? [["given", "Given"], ...current.tries.map((one) => [one.id, `Try ${one.number}: ${task(one.values.task).label}`])] : [];
+  const options = current ? [["given", "Given"], ...current.tries.map((one) => [one.id, `${one.number} ${task(one.values.task).label}`])] : [];
   const key = JSON.stringify(options);
   if (select.dataset.options !== key) {
     select.dataset.options = key;

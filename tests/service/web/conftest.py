@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,16 +29,19 @@ SERVE = "from service.cli.main import main; main()"
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `pellucid serve` with the embedded prior."""
+    limits = {"PELLUCID_MAX_WORK": "20", "PELLUCID_MAX_PIXELS": "1000000"}
+    with serving(tmp_path_factory.mktemp("server"), limits) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, settings: dict[str, str]) -> Iterator[str]:
+    """The address of a server process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-c", SERVE, "serve", "--port", str(port), "--data-dir", str(folder)]
-    environment = os.environ | {
-        "PELLUCID_MAX_WORK": "20",
-        "PELLUCID_MAX_PIXELS": "1000000",
-        "PELLUCID_DRAIN_SECONDS": "1",
-    }
+    environment = os.environ | {"PELLUCID_DRAIN_SECONDS": "1"} | settings
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         address = f"http://127.0.0.1:{port}"
@@ -47,6 +51,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture
+def locked_server(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A server that asks for a key, and the key."""
+    command = [sys.executable, "-c", SERVE, "keys", "new", str(tmp_path / "keys")]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    key = next(word for word in made.stdout.split() if word.startswith("plk_"))
+    with serving(tmp_path, {"PELLUCID_AUTH": "required", "PELLUCID_API_KEYS_FILE": str(tmp_path / "keys")}) as address:
+        yield address, key
 
 
 def _until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
