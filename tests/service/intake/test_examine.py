@@ -268,7 +268,7 @@ def test_more_waiting_than_can_be_served_is_refused(hostile, monkeypatch):
 
 
 def test_decoder_sees_nothing_of_the_server(monkeypatch):
-    monkeypatch.setenv("PELLUCID_WEBHOOK_SECRET", "whsec_c2VjcmV0")
+    monkeypatch.setenv("PELLUCID_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
 
     async def work(intake: SandboxedIntake) -> None:
         for pid in intake.sandbox.processes:
