@@ -13,7 +13,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +203,7 @@ def release(
             training=training,
             scores={"validation": scores},
         )
-        record = {key: value for key, value in asdict(facts).items() if key != "folder"}
-        (Path(scratch) / "facts.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (Path(scratch) / "facts.json").write_text(json.dumps(facts.record(), indent=2) + "\n", encoding="utf-8")
         if out.exists():
             out.rename(Path(scratch) / "previous")
         folder.rename(out)
