@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,6 +43,9 @@ class TrainingConfig:
     A step whose loss is `spike` times the running mean is not taken: without normalisation a single patch can now and
     then blow up, and its gradient says nothing.
 
+    With `shrink` below 1, every other crop is cut larger and scaled down by a factor drawn from [shrink, 1]: finer
+    texture and sharper edges than the photographs hold at their own size.
+
     The noise distribution follows the ablation in the model card: most of the mass where restoration works
     (0.01-0.8), a tenth above, so that a warm start from nothing works.
     """
@@ -51,6 +55,7 @@ class TrainingConfig:
     middle: int = 2
     batch: int = 32
     patch: int = 64
+    shrink: float = 1.0
     lr: float = 2e-3
     optimizer: str = "muon"
     warmup_steps: int = 200
@@ -104,8 +109,11 @@ class Photographs:
             photographs.validation = photographs.train[:1]
         return photographs
 
-    def batches(self, batch: int, patch: int, seed: int) -> Iterator[Tensor]:
-        """Endless [batch, 3, patch, patch] uint8 crops, uniform over pixels, with the 8 flips and rotations."""
+    def batches(self, batch: int, patch: int, seed: int, shrink: float = 1.0) -> Iterator[Tensor]:
+        """Endless [batch, 3, patch, patch] uint8 crops, uniform over pixels, with the 8 flips and rotations.
+
+        Every other one, on average, is an area-averaged larger crop if `shrink` < 1 (see `TrainingConfig`).
+        """
         rng = np.random.default_rng(seed)
         usable: list[NDArray[np.uint8]] = [p for p in self.train if min(p.shape[:2]) >= patch]
         weights = np.array([p.shape[0] * p.shape[1] for p in usable], float)
@@ -114,9 +122,14 @@ class Photographs:
             crops = []
             for index in rng.choice(len(usable), batch, p=weights):
                 picture = usable[int(index)]
-                top = int(rng.integers(picture.shape[0] - patch + 1))
-                left = int(rng.integers(picture.shape[1] - patch + 1))
-                crop = picture[top : top + patch, left : left + patch]
+                size = patch
+                if shrink < 1.0 and rng.integers(2):
+                    size = min(round(patch / rng.uniform(shrink, 1.0)), *picture.shape[:2])
+                top = int(rng.integers(picture.shape[0] - size + 1))
+                left = int(rng.integers(picture.shape[1] - size + 1))
+                crop = picture[top : top + size, left : left + size]
+                if size > patch:
+                    crop = cast("NDArray[np.uint8]", cv2.resize(crop, (patch, patch), interpolation=cv2.INTER_AREA))
                 crop = np.rot90(crop, int(rng.integers(4)))
                 crops.append(crop[:, ::-1] if rng.integers(2) else crop)
             yield torch.from_numpy(np.ascontiguousarray(np.stack(crops))).permute(0, 3, 1, 2)
@@ -277,7 +290,8 @@ class Trainer:
         """Train for the configured budget, yielding a row of numbers now and then; the last has `done`.
 
         The learning rate stays constant until `decay_seconds` before the end, then falls linearly to zero.
-        `state.pt` keeps the end of the constant phase, `ema/` the weights after the decay.
+        `state.pt` keeps the end of the constant phase, `ema/` the averaged weights of the last validation and, at the
+        end, those after the decay.
         """
         config = self.config
         (self.out / "config.json").write_text(json.dumps(asdict(config), indent=2))
@@ -286,7 +300,7 @@ class Trainer:
         last_report = last_validation = last_checkpoint = 0.0
         decaying = False
         losses: list[float] = []
-        for clean in self.photographs.batches(config.batch, config.patch, config.seed + self.step):
+        for clean in self.photographs.batches(config.batch, config.patch, config.seed + self.step, config.shrink):
             elapsed = time.monotonic() - start
             left = config.budget_seconds - elapsed
             if not decaying and left <= config.decay_seconds:
@@ -318,6 +332,7 @@ class Trainer:
                 last_validation = elapsed
                 row |= {f"psnr{k}": round(v, 3) for k, v in self._validate().items()}
                 self._log(row)
+                self.ema.save_pretrained(self.out / "ema")
             yield row
         scores = self._validate()
         self.ema.save_pretrained(self.out / "ema")

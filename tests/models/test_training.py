@@ -47,6 +47,16 @@ def test_training_lowers_the_loss(folder: Path, tmp_path: Path, optimizer: str) 
     assert sum(losses[-15:]) < 0.85 * sum(losses[:15])
 
 
+def test_shrunk_crops_show_a_picture_at_up_to_twice_its_sharpness() -> None:
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None], (200, 200, 3))
+    batches = Photographs(train=[ramp]).batches(64, 16, seed=0, shrink=0.5)
+    crops = next(batches).float()
+    slopes = (crops.amax((1, 2, 3)) - crops.amin((1, 2, 3))) / 15.0
+    untouched = torch.isclose(slopes, torch.ones(64))
+    assert 16 <= int(untouched.sum()) <= 48
+    assert 1.3 < slopes[~untouched].mean() < 1.6 and slopes.max() < 2.1
+
+
 def test_resumed_training_continues_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     photographs = Photographs.load(folder, holdout=8)
     config = TrainingConfig(**TINY)
