@@ -187,10 +187,7 @@ class RestorationService:
     async def watch(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
         with self._board.listening(job_id) as bell:
             while True:
-                shown = self._board.preview(job_id)
-                found = [*await self._database(self.store.events, job_id, after)]
-                if shown is not None and shown.id > after:
-                    found = sorted([*found, shown], key=lambda event: event.id)
+                found = await self._database(self.store.events, job_id, after)
                 for event in found:
                     after = event.id
                     yield event

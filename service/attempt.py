@@ -81,7 +81,6 @@ class Attempt:
                 log.exception("attempt %d failed in the server itself", job.attempt)
                 await self._interrupted({"reason": "crash", "blame": True})
             finally:
-                self._means.board.clear(job.id)
                 if (close := getattr(stream, "aclose", None)) is not None:
                     await close()
 
@@ -135,10 +134,7 @@ class Attempt:
     async def _preview(self, data: dict[str, Any]) -> None:
         if time.monotonic() - self._shown < PROGRESS_SECONDS:
             return
-        event_id = await self._call(self._means.store.take_event_id, self.job.fence)
-        if event_id is None:
-            raise _LostError
-        self._means.board.show(self.job.id, Event(event_id, "preview", data))
+        self._post(await self._call(self._means.store.show, self.job.fence, data))
         self._shown = time.monotonic()
 
     async def _call(self, method: Callable[..., Any], *args: Any) -> Any:

@@ -1,12 +1,10 @@
-"""Who waits for news of a job in this process, and the latest preview of each running job."""
+"""Who waits for news of a job in this process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-from service.jobs.model import Event
 
 
 class Bell:
@@ -33,7 +31,6 @@ class Board:
 
     def __init__(self) -> None:
         self._bells: dict[str, set[Bell]] = {}
-        self._previews: dict[str, Event] = {}
 
     @contextmanager
     def listening(self, job_id: str, *, only_end: bool = False) -> Iterator[Bell]:
@@ -52,16 +49,3 @@ class Board:
         for bell in self._bells.get(job_id, ()):
             if ended or not bell.only_end:
                 bell.ring()
-
-    def show(self, job_id: str, preview: Event) -> None:
-        """Keep a running job's latest preview, in place of the one before."""
-        self._previews[job_id] = preview
-        self.post(job_id)
-
-    def preview(self, job_id: str) -> Event | None:
-        """A running job's latest preview."""
-        return self._previews.get(job_id)
-
-    def clear(self, job_id: str) -> None:
-        """The job runs here no more."""
-        self._previews.pop(job_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,9 +14,10 @@ from service.jobs.database import Database
 from service.jobs.ids import is_uuid, uuid7
 from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
 from service.jobs.rows import job_from_row, spec_to_json, upload_from_row
+from service.jobs.schema import upgrade
 from service.jobs.store import Cancellation, Lease, Outcome, Page, Submission
-from service.jobs.tables import PRIORITIES, events, garbage, jobs, metadata, uploads
-from service.jobs.transitions import ahead_of, append_event, count, discard, empty, end, held, requeue
+from service.jobs.tables import PRIORITIES, events, garbage, jobs, previews, uploads
+from service.jobs.transitions import ahead_of, append_event, count, discard, empty, end, held, requeue, show_preview
 from service.problems import Code, Problem
 from service.webhooks.outbox import Outbox
 
@@ -24,6 +26,8 @@ from service.webhooks.outbox import Outbox
 BATCH_SHARE = 4
 #: How long the rows of expired jobs are kept, so that their ids are answered 410 and not 404.
 HISTORY_SECONDS = 30 * 86400.0
+
+log = logging.getLogger(__name__)
 
 
 class SqlJobStore:
@@ -43,10 +47,9 @@ class SqlJobStore:
         self._counting = threading.Lock()
 
     def open(self) -> None:
-        """Make the tables where they are missing."""
         with self._database.write() as connection:
-            self._database.serialise_submissions(connection)
-            metadata.create_all(connection)
+            change = upgrade(connection)
+        log.info("%s", change)
 
     def close(self) -> None:
         self._database.close()
@@ -129,7 +132,11 @@ class SqlJobStore:
     def events(self, job_id: str, after: int = 0) -> Sequence[Event]:
         query = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id)
         with self._database.read() as connection:
-            return [Event(row.id, row.type, row.data) for row in connection.execute(query)]
+            found = [Event(row.id, row.type, row.data) for row in connection.execute(query)]
+            shown = select(previews).where(previews.c.job_id == job_id, previews.c.id > after)
+            if (preview := connection.execute(shown).one_or_none()) is not None:
+                found.append(Event(preview.id, "preview", preview.data))
+        return sorted(found, key=lambda event: event.id)
 
     def queued(self) -> dict[str, int]:
         query = select(jobs.c.priority, func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.priority)
@@ -275,11 +282,9 @@ class SqlJobStore:
         with self._database.write(durable=False) as connection:
             return append_event(connection, where, type, data, self._database.now(connection))
 
-    def take_event_id(self, job_id: str, fence: int) -> int | None:
-        statement = update(jobs).where(held(job_id, fence)).values(last_event=jobs.c.last_event + 1)
+    def show(self, job_id: str, fence: int, data: dict[str, Any]) -> Event | None:
         with self._database.write(durable=False) as connection:
-            taken: int | None = connection.scalar(statement.returning(jobs.c.last_event))
-            return taken
+            return show_preview(connection, held(job_id, fence), data)
 
     # Ending.
 

@@ -72,7 +72,11 @@ class JobStore(Protocol):
     outbox: Outbox
 
     def open(self) -> None:
-        """Make what is missing; call it once before anything else."""
+        """Make or upgrade what the store needs, and log what was done; call it once before anything else.
+
+        Raises:
+            SchemaError: the store was upgraded by a later version.
+        """
         ...
 
     def close(self) -> None: ...
@@ -170,11 +174,13 @@ class JobStore(Protocol):
 
     def add_event(self, job_id: str, type: str, data: dict[str, Any], fence: int | None = None) -> Event | None: ...
 
-    def take_event_id(self, job_id: str, fence: int) -> int | None:
-        """The next event id of a running job, for an event that is not stored (a preview)."""
+    def show(self, job_id: str, fence: int, data: dict[str, Any]) -> Event | None:
+        """A "preview" event of a running job; only the latest is kept, and only while the job runs."""
         ...
 
-    def events(self, job_id: str, after: int = 0) -> Sequence[Event]: ...
+    def events(self, job_id: str, after: int = 0) -> Sequence[Event]:
+        """Events with ids above `after`, by id, a running job's latest preview among them."""
+        ...
 
     def purge(self, job_id: str) -> Sequence[str] | None:
         """Forget inputs and outputs of an ended or queued job now (it becomes expired).

@@ -1,7 +1,7 @@
 """The tables behind the jobs, for SQLite and PostgreSQL alike.
 
 Queries go by columns; what is only carried along lies in one JSON column, so that a new field of `NewJob` or `Outcome`
-needs no migration.
+needs no migration. Every other change of a table needs a revision in `service.jobs.migrations`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,15 @@ events = Table(
     Column("type", String(16), nullable=False),
     Column("data", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
+)
+
+#: The latest preview of each running job: shown to whoever watches, wherever they are connected, and then forgotten.
+previews = Table(
+    "previews",
+    metadata,
+    Column("job_id", Identifier, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Integer, nullable=False, comment="of the event"),
+    Column("data", JSON, nullable=False),
 )
 
 uploads = Table(

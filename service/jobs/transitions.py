@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 
 from service.jobs.ids import uuid7
 from service.jobs.model import Event, JobState
-from service.jobs.tables import events, garbage, jobs, webhooks
+from service.jobs.tables import events, garbage, jobs, previews, webhooks
 
 
 def held(job_id: str, fence: int) -> ColumnElement[bool]:
@@ -29,6 +29,21 @@ def append_event(
         return None
     connection.execute(insert(events).values(job_id=row.id, id=row.last_event, type=type, data=data, created_at=now))
     return Event(row.last_event, type, data)
+
+
+def show_preview(connection: Connection, where: ColumnElement[bool], data: dict[str, Any]) -> Event | None:
+    """Take the next id of the job that `where` picks, and keep a preview under it in place of the one before."""
+    statement = update(jobs).where(where).values(last_event=jobs.c.last_event + 1)
+    row = connection.execute(statement.returning(jobs.c.id, jobs.c.last_event)).one_or_none()
+    if row is None:
+        return None
+    _forget_preview(connection, row.id)
+    connection.execute(insert(previews).values(job_id=row.id, id=row.last_event, data=data))
+    return Event(row.last_event, "preview", data)
+
+
+def _forget_preview(connection: Connection, job_id: str) -> None:
+    connection.execute(delete(previews).where(previews.c.job_id == job_id))
 
 
 def end(
@@ -63,6 +78,7 @@ def end(
     connection.execute(
         insert(events).values(job_id=row.id, id=row.last_event, type="completed", data=data, created_at=now)
     )
+    _forget_preview(connection, row.id)
     if row.spec["webhook"]:
         _post(connection, row, data, now)
     return True
@@ -89,11 +105,29 @@ def _post(connection: Connection, row: Row[Any], data: dict[str, Any], now: date
 
 def requeue(connection: Connection, where: ColumnElement[bool], now: datetime, reason: str, **values: Any) -> bool:
     """Put the job that `where` picks back into the queue, with the events that say so."""
-    changed = append_event(
-        connection, where, "warning", {"code": "requeued", "message": reason}, now,
-        state=JobState.QUEUED, worker=None, lease_until=None, step=0, steps=0, **values,
-    )  # fmt: skip
-    return changed is not None
+    statement = (
+        update(jobs)
+        .where(where)
+        .values(
+            state=JobState.QUEUED,
+            worker=None,
+            lease_until=None,
+            step=0,
+            steps=0,
+            last_event=jobs.c.last_event + 1,
+            **values,
+        )
+        .returning(jobs.c.id, jobs.c.last_event)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        return False
+    told = {"code": "requeued", "message": reason}
+    connection.execute(
+        insert(events).values(job_id=row.id, id=row.last_event, type="warning", data=told, created_at=now)
+    )
+    _forget_preview(connection, row.id)
+    return True
 
 
 def ahead_of(job_id: str, priority: int) -> ColumnElement[bool]:

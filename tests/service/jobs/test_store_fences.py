@@ -28,7 +28,7 @@ def writes(store: SqlJobStore, job: Job, ended: Outcome) -> dict[str, Callable[[
         "started": lambda: store.started(*at, "cpu", 1),
         "progress": lambda: store.progress(*at, 1, 2, {}),
         "event": lambda: store.add_event(job.id, "warning", {}, job.fence),
-        "event id": lambda: store.take_event_id(*at),
+        "preview": lambda: store.show(*at, {"b64": "AAAA"}),
         "succeed": lambda: store.succeed(*at, ended, 60),
         "fail": lambda: store.fail(*at, JobError("internal", ""), 60),
         "canceled": lambda: store.canceled(*at, 60),
@@ -119,12 +119,28 @@ def test_a_job_that_was_asked_to_stop_is_not_queued_again(store: SqlJobStore, ne
     assert store.get(job.id).state == JobState.CANCELED  # type: ignore[union-attr]
 
 
-def test_event_ids_rise_over_attempts_and_skip_what_is_not_stored(store: SqlJobStore, new_job: New) -> None:
+def test_event_ids_rise_over_attempts_and_the_latest_preview_is_among_them(store: SqlJobStore, new_job: New) -> None:
     job = claimed(store, new_job(), -1)
     store.started(job.id, 1, "cpu", 1)
-    assert store.take_event_id(job.id, 1) == 3
+    store.show(job.id, 1, {"b64": "AAAA"})
+    store.show(job.id, 1, {"b64": "BBBB"})
+    store.progress(job.id, 1, 1, 2, {})
+    found = [(event.id, event.type) for event in store.events(job.id)]
+    assert found == [(1, "queued"), (2, "started"), (4, "preview"), (5, "progress")]
+    assert store.events(job.id, after=3)[0].data == {"b64": "BBBB"}
     store.recover(5, 60)
     store.claim("w", 30, 1)
     store.started(job.id, 2, "cpu", 2)
-    assert [event.id for event in store.events(job.id)] == [1, 2, 4, 5]
-    assert [event.id for event in store.events(job.id, after=2)] == [4, 5]
+    assert [event.id for event in store.events(job.id)] == [1, 2, 5, 6, 7]
+    assert [event.id for event in store.events(job.id, after=5)] == [6, 7]
+
+
+@pytest.mark.parametrize("way", ["succeeded", "released"])
+def test_a_preview_goes_when_the_attempt_is_over(store: SqlJobStore, new_job: New, outcome: Ended, way: str) -> None:
+    job = claimed(store, new_job())
+    store.show(job.id, 1, {"b64": "AAAA"})
+    if way == "succeeded":
+        store.succeed(job.id, 1, outcome(), 60)
+    else:
+        store.release(job.id, 1, blame=False, retention_seconds=60)
+    assert "preview" not in {event.type for event in store.events(job.id)}
