@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from service.board import Board
 from service.engine.protocol import Engine
 from service.housekeeping import Housekeeping
 from service.jobs.model import Event, Job, NewJob
+from service.jobs.notices import Kind, Notice
 from service.jobs.sql import SqlJobStore, saturated
 from service.jobs.store import Cancellation, JobStore, Submission
 from service.observability.metrics import Metrics
@@ -68,6 +69,7 @@ class RestorationService:
         self._sender = _sender(settings, self.store, self._database)
         self._attempts: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._actions: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._draining = False
         self._drained: asyncio.Future[None] | None = None
@@ -101,6 +103,7 @@ class RestorationService:
             self._every(10.0, keeping.expire),
             self._every(3600.0, keeping.sweep),
         ]
+        self._loops.append(asyncio.create_task(self.store.listen(self._hear), name="notices"))
         if self._sender is not None:
             self._loops.append(asyncio.create_task(self._sender.run(), name="webhooks"))
 
@@ -279,6 +282,29 @@ class RestorationService:
         if self._attempts:
             for job_id, _ in await self._database(self.store.cancellations, self._presence.name):
                 await self._stop_attempts(job_id)
+
+    def _hear(self, notice: Notice) -> None:
+        """Another server, or this one, wrote something."""
+        match notice.kind:
+            case Kind.WORK:
+                self._work.set()
+            case Kind.NEWS:
+                self._board.post(notice.job_id)
+            case Kind.END:
+                self._board.post(notice.job_id, ended=True)
+                self._told()
+            case Kind.STOP:
+                for attempt, _ in self._attempts.values():
+                    if attempt.job.id == notice.job_id:
+                        self._soon(attempt.stop())
+            case Kind.MISSED:
+                self._work.set()
+                self._board.post_all()
+
+    def _soon(self, action: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(action)
+        self._actions.add(task)  # asyncio itself keeps only weak references
+        task.add_done_callback(self._actions.discard)
 
     async def _stop_attempts(self, job_id: str) -> None:
         for attempt, _ in list(self._attempts.values()):

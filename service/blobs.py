@@ -48,12 +48,13 @@ class FsspecBlobStore:
 
     Args:
         url: where, such as `/var/lib/pellucid/blobs` or `s3://bucket/pellucid` (which needs s3fs, and takes its
-            credentials from the environment).
+            credentials and AWS_ENDPOINT_URL from the environment).
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._files, root = fsspec.core.url_to_fs(url)
+        # Others write into the same bucket: what was listed once must not be listed from memory again.
+        self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._root = str(root).rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
         if self._local:

@@ -44,6 +44,11 @@ class Board:
             if not self._bells[job_id]:
                 del self._bells[job_id]
 
+    def post_all(self) -> None:
+        """There may be news of every job."""
+        for job_id in self._bells:
+            self.post(job_id, ended=True)
+
     def post(self, job_id: str, *, ended: bool = False) -> None:
         """There is news of a job."""
         for bell in self._bells.get(job_id, ()):

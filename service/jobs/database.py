@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.jobs import notices
 
 #: Seconds a SQLite connection waits for another process that writes. Longer than any transaction here by far.
 BUSY_SECONDS = 30.0
@@ -18,6 +22,9 @@ BUSY_SECONDS = 30.0
 POOL = 8
 #: pg_advisory_xact_lock key under which submissions are counted against the limits one by one.
 SUBMISSIONS = 0x70656C6C
+_NOT_DURABLE = text("SET LOCAL synchronous_commit TO off")
+
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -32,7 +39,12 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
-        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.url, self.sqlite = url, parsed.get_backend_name() == "sqlite"
+        if not self.sqlite and (parsed.get_backend_name(), parsed.get_driver_name()) != ("postgresql", "psycopg"):
+            raise ValueError(
+                f"{parsed.render_as_string()}: jobs lie in SQLite (sqlite:///FILE) or PostgreSQL (postgresql+psycopg://"
+                "HOST/NAME, with `pip install pellucid[postgres]`)"
+            )
         self._turn = threading.Lock()
         arguments: dict[str, Any] = {}
         if self.sqlite:
@@ -55,7 +67,7 @@ class Database:
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Connection]:
-        """A transaction that writes.
+        """A transaction that writes; what it announces is sent to the other servers of a PostgreSQL.
 
         Args:
             durable: it must survive a power cut. Without, it survives the death of any process, and the disk is not
@@ -63,10 +75,29 @@ class Database:
         """
         with self._turn if self.sqlite else nullcontext(), self.engine.connect() as connection:
             connection = connection.execution_options(pellucid_writes=True, pellucid_durable=durable)
+            if self.sqlite:
+                with connection.begin():
+                    yield connection
+                return
+            connection = notices.collecting(connection)
             with connection.begin():
-                if not self.sqlite and not durable:
-                    connection.execute(text("SET LOCAL synchronous_commit TO off"))
+                if not durable:
+                    connection.execute(_NOT_DURABLE)
                 yield connection
+                if not durable:
+                    notices.send(connection)
+            if notices.pending(connection):
+                self._send_notices(connection)
+
+    def _send_notices(self, connection: Connection) -> None:
+        """In a transaction of their own: one that notifies holds a lock of the whole database while it is committed,
+        and this one is committed without waiting for the disk."""
+        try:
+            with connection.begin():
+                connection.execute(_NOT_DURABLE)
+                notices.send(connection)
+        except SQLAlchemyError as error:  # what was to be told is written, and will be found without the notice
+            log.warning("other servers could not be told: %s", error)
 
     def now(self, connection: Connection) -> datetime:
         """The database's time: several servers share PostgreSQL's, and SQLite has one machine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from service.jobs.database import Database
 from service.jobs.ids import is_uuid, uuid7
 from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
+from service.jobs.notices import Kind, Notice, announce, listen
 from service.jobs.rows import job_from_row, spec_to_json, upload_from_row
 from service.jobs.schema import upgrade
 from service.jobs.store import Cancellation, Lease, Outcome, Page, Submission
@@ -54,6 +55,10 @@ class SqlJobStore:
     def close(self) -> None:
         self._database.close()
 
+    async def listen(self, heard: Callable[[Notice], None]) -> None:
+        if not self._database.sqlite:
+            await listen(self._database.url, heard)
+
     # Submitting and reading.
 
     def submit(self, new: NewJob, max_queue: int, max_active: int | None = None) -> Submission:
@@ -86,6 +91,7 @@ class SqlJobStore:
             ).one()
             position = count(connection, ahead_of(job_id, rank))
             append_event(connection, jobs.c.id == job_id, "queued", {"position": position}, now)
+            announce(connection, Kind.WORK, job_id)
             return Submission(job_from_row(row), False)
 
     def _earlier(self, connection: Connection, new: NewJob) -> Job | None:
@@ -313,6 +319,7 @@ class SqlJobStore:
             running = (jobs.c.id == job_id) & (jobs.c.state == JobState.RUNNING)
             asked = connection.execute(update(jobs).where(running).values(cancel_requested=True))
             if asked.rowcount:
+                announce(connection, Kind.STOP, job_id)
                 return Cancellation.REQUESTED
             known = connection.scalar(select(jobs.c.id).where(jobs.c.id == job_id))
             return Cancellation.UNKNOWN if known is None else Cancellation.ENDED

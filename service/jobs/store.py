@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from service.jobs.model import Event, Job, JobError, JobState, NewJob, Upload
+from service.jobs.notices import Notice
 from service.webhooks.outbox import Outbox
 
 
@@ -80,6 +81,13 @@ class JobStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+    async def listen(self, heard: Callable[[Notice], None]) -> None:
+        """Pass on what other servers write into the store, until cancelled; returns when the store cannot tell.
+
+        Unlike the other methods it belongs into the event loop.
+        """
+        ...
 
     def submit(self, new: NewJob, max_queue: int, max_active: int | None = None) -> Submission:
         """Store a queued job with its "queued" event, or find the one its idempotency key already made.

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 
 from service.jobs.ids import uuid7
 from service.jobs.model import Event, JobState
+from service.jobs.notices import Kind, announce
 from service.jobs.tables import events, garbage, jobs, previews, webhooks
 
 
@@ -28,6 +29,7 @@ def append_event(
     if row is None:
         return None
     connection.execute(insert(events).values(job_id=row.id, id=row.last_event, type=type, data=data, created_at=now))
+    announce(connection, Kind.NEWS, row.id)
     return Event(row.last_event, type, data)
 
 
@@ -39,6 +41,7 @@ def show_preview(connection: Connection, where: ColumnElement[bool], data: dict[
         return None
     _forget_preview(connection, row.id)
     connection.execute(insert(previews).values(job_id=row.id, id=row.last_event, data=data))
+    announce(connection, Kind.NEWS, row.id)
     return Event(row.last_event, "preview", data)
 
 
@@ -81,6 +84,7 @@ def end(
     _forget_preview(connection, row.id)
     if row.spec["webhook"]:
         _post(connection, row, data, now)
+    announce(connection, Kind.END, row.id)
     return True
 
 
@@ -127,6 +131,8 @@ def requeue(connection: Connection, where: ColumnElement[bool], now: datetime, r
         insert(events).values(job_id=row.id, id=row.last_event, type="warning", data=told, created_at=now)
     )
     _forget_preview(connection, row.id)
+    announce(connection, Kind.NEWS, row.id)
+    announce(connection, Kind.WORK, row.id)
     return True
 
 

@@ -7,18 +7,44 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.blobs import FsspecBlobStore
+from tests.service.servers import s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an empty bucket on an S3 server of this machine."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as bucket, pytest.MonkeyPatch.context() as patch:
+        for name, value in bucket.environment.items():
+            patch.setenv(name, value)
+        yield bucket.url
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> FsspecBlobStore:
+    if request.param == "s3":
+        return FsspecBlobStore(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
     return FsspecBlobStore(str(tmp_path / "blobs") if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+def test_two_servers_of_one_bucket_see_what_the_other_did(bucket: str) -> None:
+    one, two = FsspecBlobStore(f"{bucket}/shared"), FsspecBlobStore(f"{bucket}/shared")
+    first = one.put(b"first", "input")
+    assert two.older_than(time.time() + 60) == [first]
+    second = one.put(b"second", "input")
+    assert sorted(two.older_than(time.time() + 60)) == sorted([first, second])
+    assert two.older_than(time.time() - 60) == []
+    two.delete(first)
+    with pytest.raises(FileNotFoundError):
+        one.get(first)
+    assert one.older_than(time.time() + 60) == [second]
 
 
 def test_what_is_put_is_got_until_it_is_deleted(blobs: FsspecBlobStore) -> None:

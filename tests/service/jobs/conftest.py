@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from service.jobs.model import NewJob
 from service.jobs.sql import SqlJobStore
 from service.jobs.store import Outcome
-
-
-def _binary(name: str) -> str | None:
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (folder / name).exists():
-            return str(folder / name)
-    return shutil.which(name)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server: the one that PELLUCID_TEST_POSTGRES names, or one started for these tests."""
-    if given := os.environ.get("PELLUCID_TEST_POSTGRES"):
-        yield given
-        return
-    initdb, server = _binary("initdb"), _binary("postgres")
-    if initdb is None or server is None:
-        pytest.skip("needs PostgreSQL: install it, or let PELLUCID_TEST_POSTGRES name a server")
-    user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}  # it refuses root
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-    initialise = [initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
-    subprocess.run(initialise, check=True, capture_output=True, cwd=folder, **user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", "fsync=off", "-c", "max_connections=200"]
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([server, "-D", data, *options], stdout=log, stderr=log, cwd=folder, **user)
-    url = f"postgresql+psycopg://postgres@127.0.0.1:{port}"
-    ready = [_binary("pg_isready") or "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        while subprocess.run(ready, capture_output=True).returncode:
-            assert process.poll() is None, (folder / "log").read_text()
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+from tests.service.servers import postgres_database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -67,13 +20,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'jobs.db'}"
         return
-    server, name = request.getfixturevalue("postgres"), f"test_{uuid.uuid4().hex}"
-    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield f"{server}/{name}"
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    with postgres_database(request.getfixturevalue("postgres")) as found:
+        yield found
 
 
 @pytest.fixture
