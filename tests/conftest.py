@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.serving import Server, make_tiny_prior, serving
 
 # Timing belongs to the benchmarks, and a failure must be found again by the next run.
 settings.register_profile("pellucid", deadline=None, derandomize=True)
@@ -17,6 +20,19 @@ settings.load_profile("pellucid")
 def datasets() -> Path:
     """The folder of the public test sets, for tests marked `data`."""
     return Path(os.environ["PELLUCID_DATASETS"])
+
+
+@pytest.fixture(scope="session")
+def tiny_priors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of private priors with a small untrained one, "tiny"."""
+    return make_tiny_prior(tmp_path_factory.mktemp("priors"))
+
+
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory: pytest.TempPathFactory, tiny_priors: Path) -> Iterator[Server]:
+    """A running server process with the small prior; tests share its jobs."""
+    with serving(tmp_path_factory.mktemp("real-server"), tiny_priors) as running:
+        yield running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from restore.images.decoding import ImageSource, decode
     from restore.images.encoding import encode, to_array, to_pil
+    from restore.images.formats import format_of
     from restore.images.limits import LIBRARY_LIMITS, SERVICE_LIMITS, Limits
     from restore.images.picture import Picture
-    from restore.images.saving import encode_map, format_of, save, save_map, write_atomically
+    from restore.images.saving import encode_map, save, save_map
     from restore.images.signature import sniff
+    from restore.images.writing import write_atomically
 
 __all__ = [
     "LIBRARY_LIMITS",
@@ -34,8 +36,8 @@ __all__ = [
 _HOMES = {
     "decode": "decoding", "ImageSource": "decoding", "encode": "encoding", "to_array": "encoding", "to_pil": "encoding",
     "LIBRARY_LIMITS": "limits", "SERVICE_LIMITS": "limits", "Limits": "limits", "Picture": "picture",
-    "encode_map": "saving", "format_of": "saving", "save": "saving", "save_map": "saving", "write_atomically": "saving",
-    "sniff": "signature",
+    "encode_map": "saving", "format_of": "formats", "save": "saving", "save_map": "saving",
+    "sniff": "signature", "write_atomically": "writing",
 }  # fmt: skip
 
 

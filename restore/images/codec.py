@@ -16,7 +16,6 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,38 +33,6 @@ pyvips.cache_set_max(0)
 
 CodecError = pyvips.Error
 
-
-@dataclass(frozen=True)
-class Format:
-    """What a file format can hold."""
-
-    name: str
-    suffixes: tuple[str, ...]
-    media_type: str
-    lossy: bool = False
-    bits: tuple[int, ...] = (8,)
-    floats: bool = False
-    alpha: bool = True
-    grey: bool = True
-    cmyk: bool = False
-    icc: bool = True
-    metadata: bool = True
-    max_side: int = 2**31 - 1
-
-
-FORMATS = {
-    f.name: f
-    for f in (
-        Format("png", (".png",), "image/png", bits=(8, 16)),
-        Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), "image/jpeg", True, alpha=False, cmyk=True, max_side=65535),
-        Format("webp", (".webp",), "image/webp", grey=False, max_side=16383),
-        Format("tiff", (".tif", ".tiff"), "image/tiff", bits=(8, 16), floats=True, cmyk=True),
-        Format("avif", (".avif",), "image/avif", True, bits=(8, 12), grey=False, max_side=16384),
-        Format("ppm", (".ppm", ".pgm", ".pnm"), "image/x-portable-anymap", bits=(8, 16), alpha=False, icc=False,
-               metadata=False),
-        Format("bmp", (".bmp",), "image/bmp", alpha=False, icc=False, metadata=False),
-    )
-}  # fmt: skip
 
 _LOADERS = {"png": "png", "jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "avif": "heif", "heic": "heif"}
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float64}
@@ -166,11 +133,11 @@ def space_of(image: Any) -> Space:
 
 
 def write(raster: Raster, kind: str, *, quality: int | None, lossless: bool) -> bytes:
-    """Encode samples the format can hold (see `FORMATS`); the caller has converted them.
+    """Encode samples the format can hold (see `formats.FORMATS`); the caller has converted them.
 
     Args:
         raster: with orientation 1.
-        kind: a key of `FORMATS`.
+        kind: a key of `formats.FORMATS`.
         quality: 1 to 100 for lossy coding.
         lossless: for formats that can do both.
     """

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from restore.errors import NumericalError, OutputError, ParameterError
 from restore.images import codec, containers, exif, icc, xmp
-from restore.images.codec import FORMATS, Format
 from restore.images.colour import white
 from restore.images.decoding import STRIP_PIXELS
+from restore.images.formats import FORMATS, Format
 from restore.images.picture import Picture
 from restore.images.raster import Floats, Raster, Samples
 

@@ -1,130 +1,164 @@
-"""From the command line's IN and OUT to one job a picture."""
+"""`pellucid jobs`: look after the jobs of a server."""
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-STANDARD = "-"
-#: Read but not written: the result becomes PNG unless a format is named.
-READ_ONLY = {".heic", ".heif"}
+from service.cli.remote import NoServerError, ServerError, connect, server_of, worded
+from service.cli.values import Duration
+
+STATES = ("queued", "running", "succeeded", "failed", "canceled", "expired")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the server describes jobs.")
+_ID = click.argument("job_id", metavar="ID")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One picture: where it comes from and where it goes.
+@click.group()
+def jobs() -> None:
+    """List, show, cancel and wait for the jobs of a server.
 
-    Attributes:
-        source: a file; None for standard input.
-        target: a file; None for standard output.
-        uncertainty: where the uncertainty map goes, if anywhere.
-        may_make_folders: OUT is a folder, to be made where it is missing; a single file's folder must exist.
+    The server is that of --server or PELLUCID_SERVER, else http://localhost:8000.
     """
 
-    source: Path | None
-    target: Path | None
-    uncertainty: Path | None = None
-    may_make_folders: bool = False
 
-    @property
-    def name(self) -> str:
-        """The source, for messages."""
-        return STANDARD if self.source is None else str(self.source)
+def _client() -> Any:
+    return connect(server_of(click.get_current_context()))
 
 
-def plan_jobs(
-    inputs: Sequence[str], output: str, format: str | None = None, uncertainty: str | None = None
-) -> list[Job]:
-    """What is to be restored, in order.
+@jobs.command("list")
+@click.option("--state", type=click.Choice(STATES), help="Only those.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@_JSON
+def list_command(state: str | None, limit: int, as_json: bool) -> None:
+    """Show the newest jobs, the newest first."""
+    with worded(), _client() as client:
+        found = []
+        for job in client.jobs.list(state, page_size=min(limit, 100)):
+            found.append(job)
+            if len(found) == limit:
+                break
+    if as_json:
+        click.echo(json.dumps([job.model_dump(mode="json") for job in found], indent=2))
+        return
+    for job in found:
+        click.echo(f"{job.id}  {job.state:<9}  {_when(job.created_at)}  {job.task:<17}  {_done(job)}".rstrip())
 
-    Several pictures, a folder, or an OUT that is a folder or ends in a separator make OUT a folder; a picture found
-    inside a given folder keeps its place below it, and its suffix unless `format` says otherwise.
 
-    Raises:
-        click.UsageError: nothing matches, or IN and OUT do not go together.
+@jobs.command()
+@_ID
+@_JSON
+def show(job_id: str, as_json: bool) -> None:
+    """Show everything about a job."""
+    with worded(), _client() as client:
+        info = client.jobs.get(job_id).info
+    _print(info, as_json)
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+def cancel(job_ids: Sequence[str]) -> None:
+    """Ask jobs to stop; a running one does within a step."""
+    failed = False
+    with worded(), _client() as client:
+        for job_id in job_ids:
+            try:
+                with worded():
+                    info = client.job(job_id).cancel()
+            except NoServerError:
+                raise
+            except ServerError as error:
+                failed = True
+                click.echo(f"pellucid: {job_id}: {error.format_message()}", err=True)
+            else:
+                click.echo(f"{job_id}: {'canceled' if info.state == 'canceled' else 'asked to stop'}")
+    sys.exit(1 if failed else 0)
+
+
+@jobs.command()
+@_ID
+@click.argument("output", metavar="[OUT]", required=False)
+@click.option("--timeout", type=Duration(), help="Give up after so long; the job goes on.  [default: never]")
+@click.option("--overwrite/--no-overwrite", default=False, help="Replace an existing OUT.  [default: refuse]")
+@_JSON
+def wait(job_id: str, output: str | None, timeout: float | None, overwrite: bool, as_json: bool) -> None:
+    """Wait until a job has ended, and write its picture to OUT, or to standard output for -.
+
+    The exit code is 0 if it succeeded.
     """
-    if STANDARD in inputs and len(inputs) > 1:
-        raise click.UsageError("standard input is one picture: give - alone")
-    for text in inputs:
-        if text != STANDARD and not Path(text).exists() and not glob.has_magic(text):
-            raise click.UsageError(f"no such file or folder: {text}")
-    from restore.images.saving import SUFFIXES, format_of
+    if output == "-" and as_json:
+        raise click.UsageError("--json and a picture cannot both go to standard output: name a file for OUT")
+    target = None if output in (None, "-") else Path(str(output))
+    if target is not None:
+        _check(target, overwrite)
+    with worded(), _client() as client:
+        job = client.job(job_id)
+        info = job.wait(timeout)
+        # Raises for a job without a picture: that is the error to tell.
+        image = job.result() if output is not None or info.state != "succeeded" else None
+    if output == "-" and image is not None:
+        sys.stdout.buffer.write(image.bytes)
+        sys.stdout.buffer.flush()
+        return
+    if target is not None and image is not None:
+        from restore.images.writing import write_atomically
 
-    if STANDARD in inputs:
-        found: list[tuple[Path | None, Path]] = [(None, Path(f"stdin.{format or 'png'}"))]
-        many = False
-    else:
-        known = SUFFIXES.keys() | READ_ONLY
-        found = [item for text in inputs for item in _expand(text, known, Path(output))]
-        many = len(found) > 1 or any(Path(text).is_dir() for text in inputs)
-    if output == STANDARD:
-        if many:
-            raise click.UsageError(f"standard output takes one picture, not {len(found)}: give a folder")
-        maps: list[Path | None] = [None if uncertainty is None else Path(uncertainty)]
-        return [Job(found[0][0], None, maps[0])]
-    folder = many or Path(output).is_dir() or output.endswith(("/", os.sep))
-    if not folder:
-        asked = format_of(output)
-        if format is not None and SUFFIXES[f".{format}"] != asked:
-            raise click.UsageError(
-                f"{output} asks for {asked.upper()} and --format for {format.upper()}: leave one out"
-            )
-        return [Job(found[0][0], Path(output), None if uncertainty is None else Path(uncertainty))]
-    if Path(output).exists() and not Path(output).is_dir():
-        raise click.UsageError(f"{output} is a file; {len(found)} pictures need a folder")
-    jobs = []
-    for source, relative in found:
-        kind = SUFFIXES.get(relative.suffix.lower())
-        keep = kind is not None and format in (None, kind)
-        target = Path(output) / (relative if keep else relative.with_suffix(f".{format or 'png'}"))
-        chart = None if uncertainty is None else Path(uncertainty)
-        if chart is not None and many:
-            chart /= relative.with_suffix(".png")
-        jobs.append(Job(source, target, chart, may_make_folders=True))
-    _refuse_collisions(jobs)
-    return jobs
+        write_atomically(target, image.bytes)
+    _print(info, as_json)
 
 
-def _expand(text: str, known: set[str], output: Path) -> Iterator[tuple[Path, Path]]:
-    """(file, path below OUT) of what one IN stands for."""
-    path = Path(text)
-    if path.is_dir():
-        inside = list(_pictures_in(path, known, output))
-        if not inside:
-            raise click.UsageError(f"no pictures in {text}; looked for {' '.join(sorted(known))}")
-        yield from inside
-    elif path.exists():
-        yield path, Path(path.name)
-    else:
-        matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
-        files = [match for match in matches if match.is_file()]
-        if not files:
-            raise click.UsageError(f"nothing matches {text!r}")
-        yield from ((match, Path(match.name)) for match in files)
+def _check(target: Path, overwrite: bool) -> None:
+    from service.cli.checks import check_target
+    from service.cli.planning import Plan
+
+    check_target(Plan(None, target), overwrite)
 
 
-def _pictures_in(folder: Path, known: set[str], output: Path) -> Iterator[tuple[Path, Path]]:
-    """Pictures anywhere in a folder, hidden ones aside, sorted; what an earlier run wrote into it is not read again."""
-    written = output.resolve() if folder.resolve() in output.resolve().parents else None
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() not in known:
-            continue
-        if written is not None and written in path.resolve().parents:
-            continue
-        if path.is_file():
-            yield path, relative
+def _print(job: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(job.model_dump(mode="json"), indent=2))
+        return
+    rows = [
+        ("id", job.id),
+        ("state", job.state + (", asked to stop" if job.cancel_requested and not job.ended else "")),
+        ("task", job.task),
+        ("parameters", _listed(job.parameters)),
+        ("input", _picture(job.input)),
+        ("result", _picture(job.result)),
+        ("progress", _done(job)),
+        ("created", _when(job.created_at)),
+        ("started", _when(job.started_at)),
+        ("finished", _when(job.finished_at)),
+        ("expires", _when(job.expires_at)),
+        ("seconds", _listed({k: round(v, 3) for k, v in job.metrics.items() if k != "nfe"})),
+        ("degraded", job.degraded or ""),
+        ("error", f"{job.error.message} [{job.error.code}]" if job.error else ""),
+        *(("warning", warning.message) for warning in job.warnings),
+    ]
+    for name, value in rows:
+        if value:
+            click.echo(f"{name:<11}{value}")
 
 
-def _refuse_collisions(jobs: list[Job]) -> None:
-    seen: dict[Path, Job] = {}
-    for job in jobs:
-        assert job.target is not None
-        other = seen.setdefault(job.target, job)
-        if other is not job:
-            raise click.UsageError(f"{other.name} and {job.name} would both become {job.target}: restore them apart")
+def _done(job: Any) -> str:
+    """How far a job has come, for one that has begun and has not ended."""
+    return f"{job.progress.fraction:.0%}" if job.state == "running" else ""
+
+
+def _when(time: Any) -> str:
+    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+
+
+def _picture(picture: Any) -> str:
+    if picture is None:
+        return ""
+    kind = picture.media_type or picture.format or ""
+    return f"{picture.width} x {picture.height} {kind}".rstrip()

@@ -17,8 +17,10 @@ import click
 from restore.errors import ParameterError, PriorError, RestoreError
 from service import __version__
 from service.cli.doctor import doctor
+from service.cli.jobs import jobs
 from service.cli.keys import keys
 from service.cli.priors import models
+from service.cli.remote import VARIABLE, refuse_for
 from service.cli.restoring import COMMANDS
 from service.cli.serve import serve
 from service.cli.train import train
@@ -28,7 +30,7 @@ Exit codes:
   0    everything was restored
   1    a picture could not be restored; the others were
   2    the command line is wrong
-  3    the prior, the device or the runtime cannot be used
+  3    the prior, the device, the runtime or the server cannot be used
   130  interrupted; no file is left half-written
 
 Errors are one line on standard error; PELLUCID_DEBUG=1 adds where they came from."""
@@ -72,6 +74,7 @@ def report(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else Exit.FAILED
     if os.environ.get("PELLUCID_DEBUG"):
         traceback.print_exception(error)
+    code: int
     match error:
         case BrokenPipeError():
             return _without_reader()
@@ -84,7 +87,7 @@ def report(error: BaseException) -> int:
             command = error.ctx.command_path if error.ctx else "pellucid"
             code, message = Exit.USAGE, f"{error.format_message()} (see {command} --help)"
         case click.ClickException():
-            code, message = Exit.FAILED, error.format_message()
+            code, message = error.exit_code, error.format_message()
         case ParameterError():
             code, message = Exit.USAGE, str(error)
         case PriorError():
@@ -120,16 +123,26 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, "-V", "--version", prog_name="pellucid", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar=VARIABLE,
+    help=f"Restore on this server instead of on this machine; the variable {VARIABLE} says the same. A server that "
+    "wants a key finds it in PELLUCID_API_KEY.",
+)
+@click.pass_context
+def cli(context: click.Context, server: str | None) -> None:
     """Restore photographs with a diffusion prior.
 
     IN is a file, a folder, a glob or - for standard input; OUT is a file, a folder or - for standard output.
     """
+    if context.invoked_subcommand is not None:
+        refuse_for(context, context.invoked_subcommand)
     if not os.environ.get("PELLUCID_DEBUG"):
         warnings.simplefilter("ignore")
 
 
-for _command in (*COMMANDS, serve, models, keys, train, doctor):
+for _command in (*COMMANDS, jobs, serve, models, keys, train, doctor):
     cli.add_command(_command)
 
 

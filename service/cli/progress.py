@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -56,6 +57,16 @@ class PictureBar:
         """It is finished, or failed."""
         self._finished += 1
         self._move(self._finished)
+
+    @property
+    def visible(self) -> bool:
+        """Whether anybody sees it."""
+        return not self._bar.disable
+
+    def show(self, finished: int, fractions: Iterable[float]) -> None:
+        """Several pictures at a time: those that are finished, and how far each of the others has come (0 to 1)."""
+        self._bar.set_description_str(f"{finished}/{self._pictures} pictures", refresh=False)
+        self._move(finished + sum(fractions))
 
     def print(self, line: str, stream: TextIO) -> None:
         """Print a line without tearing the bar."""

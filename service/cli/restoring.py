@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from service.cli.remote import refuse_local_options, server_of
 from service.cli.values import AutoNumber
 
 Function = Callable[..., Any]
@@ -98,9 +99,16 @@ def _common(function: Function) -> Function:
 
 def _command(task: str, help: str, *own: Callable[[Function], Function]) -> click.Command:
     def run(**options: Any) -> None:
-        from service.cli.batch import restore_pictures
+        context = click.get_current_context()
+        chosen, address = options.pop("task", task), server_of(context)
+        if address is None:
+            from service.cli.batch import restore_pictures
 
-        sys.exit(restore_pictures(options.pop("task", task), options))
+            sys.exit(restore_pictures(chosen, options))
+        refuse_local_options(context)
+        from service.cli.remote_batch import restore_remotely
+
+        sys.exit(restore_remotely(chosen, options, address))
 
     run.__doc__ = help
     function: Function = _common(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click
         if min(numbers) < 1:
             self.fail(f"{value!r} holds a number below 1", param, ctx)
         return numbers
+
+
+def is_path(prior: str) -> bool:
+    """Whether `--prior` is the path of a folder and no name: it has a separator."""
+    return os.sep in prior or "/" in prior
 
 
 #: Blurs that have a formula, and what their numbers mean.

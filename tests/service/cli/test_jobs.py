@@ -1,122 +1,107 @@
+"""`pellucid jobs` against a real server."""
+
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import pytest
+from click.testing import Result
+from pellucid_client import Client
+from PIL import Image
 
-from restore.errors import ParameterError
-from service.cli.jobs import Job, plan_jobs
+from tests.serving import Server
+
+Run = Callable[..., Result]
+Picture = Callable[..., Path]
+LONG = {"steps": 1000, "fidelity": 0.0, "noise": 20}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("a.png", "b.jpg", "c.HEIC", "notes.txt", ".hidden.png", "deep/d.tif", "deep/.cache/e.png"):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "in"
+def jobs(run: Run, real_server: Server) -> Run:
+    """`pellucid --server URL jobs ...`."""
+    return lambda *arguments: run("--server", real_server.url, "jobs", *arguments)
 
 
-def pairs(jobs: list[Job]) -> list[tuple[str, str]]:
-    return [(str(j.source), str(j.target)) for j in jobs]
+@pytest.fixture
+def client(real_server: Server) -> Iterator[Client]:
+    with Client(real_server.url) as made:
+        yield made
 
 
-def test_one_file_goes_where_it_is_told(folder: Path) -> None:
-    assert pairs(plan_jobs(["in/a.png"], "x.jpg")) == [("in/a.png", "x.jpg")]
-
-
-def test_one_file_into_a_folder_keeps_its_name(folder: Path) -> None:
-    assert pairs(plan_jobs(["in/a.png"], "new/")) == [("in/a.png", "new/a.png")]
-    assert pairs(plan_jobs(["in/a.png"], "in")) == [("in/a.png", "in/a.png")]
-
-
-def test_a_folder_is_searched_in_depth_without_hidden_or_other_files(folder: Path) -> None:
-    assert pairs(plan_jobs(["in"], "out")) == [
-        ("in/a.png", "out/a.png"),
-        ("in/b.jpg", "out/b.jpg"),
-        ("in/c.HEIC", "out/c.png"),
-        ("in/deep/d.tif", "out/deep/d.tif"),
-    ]
-
-
-def test_a_format_names_the_suffix_and_keeps_one_that_fits(folder: Path) -> None:
-    assert [t for _, t in pairs(plan_jobs(["in"], "out", format="jpeg"))] == [
-        "out/a.jpeg", "out/b.jpg", "out/c.jpeg", "out/deep/d.jpeg",
-    ]  # fmt: skip
-
-
-def test_results_inside_the_folder_are_not_read_again(folder: Path) -> None:
-    (folder / "restored").mkdir()
-    (folder / "restored" / "a.png").write_bytes(b"x")
-    assert "in/restored/a.png" not in [s for s, _ in pairs(plan_jobs(["in"], "in/restored"))]
-
-
-def test_an_output_above_the_folder_hides_nothing(folder: Path) -> None:
-    assert len(plan_jobs(["in"], ".")) == 4
-
-
-def test_a_glob_is_expanded_here_too(folder: Path) -> None:
-    assert pairs(plan_jobs(["in/*.[pj]*g"], "out")) == [("in/a.png", "out/a.png"), ("in/b.jpg", "out/b.jpg")]
-
-
-def test_a_file_whose_name_looks_like_a_glob_is_a_file(folder: Path) -> None:
-    (folder / "[1].png").write_bytes(b"x")
-    assert pairs(plan_jobs(["in/[1].png"], "x.png")) == [("in/[1].png", "x.png")]
-
-
-def test_standard_input_and_output(folder: Path) -> None:
-    assert plan_jobs(["-"], "-") == [Job(None, None)]
-    assert plan_jobs(["-"], "x.png") == [Job(None, Path("x.png"))]
-    assert plan_jobs(["in/a.png"], "-") == [Job(Path("in/a.png"), None)]
-
-
-def test_uncertainty_maps_go_beside_each_other(folder: Path) -> None:
-    (single,) = plan_jobs(["in/a.png"], "x.png", uncertainty="map.npy")
-    assert single.uncertainty == Path("map.npy")
-    many = plan_jobs(["in"], "out", uncertainty="maps")
-    assert [str(j.uncertainty) for j in many][1:] == ["maps/b.png", "maps/c.png", "maps/deep/d.png"]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "output", "message"),
-    [
-        (["missing.png"], "x.png", "no such file or folder: missing.png"),
-        (["in/*.gif"], "out", "nothing matches"),
-        (["-", "in/a.png"], "out", "give - alone"),
-        (["in"], "-", "takes one picture, not 4"),
-        (["in"], "in/a.png", "is a file; 4 pictures need a folder"),
-        (["in/deep/.cache"], "out", None),
-    ],
-)
-def test_what_does_not_go_together_is_refused(
-    folder: Path, inputs: list[str], output: str, message: str | None
+def test_a_job_is_listed_shown_waited_for_and_its_picture_fetched(
+    jobs: Run, client: Client, picture: Picture, tmp_path: Path
 ) -> None:
-    if message is None:
-        assert len(plan_jobs(inputs, output)) == 1  # a hidden folder that is named is read
-        return
-    with pytest.raises(click.UsageError) as caught:
-        plan_jobs(inputs, output)
-    assert message in caught.value.message
+    job = client.submit(picture(), "denoise", noise=20, seed=11)
+    done = jobs("wait", job.id, tmp_path / "out.png")
+    assert done.exit_code == 0, done.output
+    assert "state      succeeded" in done.stdout and "seed 11" in done.stdout
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (40, 32)
+    listed = jobs("list").stdout.splitlines()
+    assert any(line.startswith(f"{job.id}  succeeded") for line in listed)
+    shown = json.loads(jobs("show", job.id, "--json").stdout)
+    assert shown["id"] == job.id and shown["result"]["width"] == 40
+    piped = jobs("wait", job.id, "-")
+    assert Image.open(io.BytesIO(piped.stdout_bytes)).size == (40, 32)
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="no pictures in"):
-        plan_jobs([str(tmp_path)], "out")
+def test_jobs_can_be_limited_and_chosen_by_state(jobs: Run, client: Client, picture: Picture) -> None:
+    made = [client.submit(picture(), "denoise", noise=20, seed=seed) for seed in range(3)]
+    for job in made:
+        job.wait()
+    newest = json.loads(jobs("list", "--json", "--limit", 2, "--state", "succeeded").stdout)
+    assert [job["id"] for job in newest] == [made[2].id, made[1].id]
+    assert jobs("list", "--state", "failed", "--json").stdout.strip().startswith("[")
+    assert jobs("list", "--state", "finished").exit_code == 2
 
 
-def test_two_pictures_that_would_become_one_are_refused(folder: Path) -> None:
-    (folder / "a.jpg").write_bytes(b"x")
-    with pytest.raises(click.UsageError, match=r"would both become out/a\.png"):
-        plan_jobs(["in"], "out", format="png")
+def test_cancel_stops_what_runs_and_says_what_had_ended(
+    jobs: Run, client: Client, picture: Picture, tmp_path: Path
+) -> None:
+    ended = client.submit(picture(), "denoise", noise=20)
+    ended.wait()
+    running = client.submit(picture(width=300, height=300), "denoise", **LONG)  # type: ignore[arg-type]
+    done = jobs("cancel", ended.id, running.id)
+    assert done.exit_code == 1
+    assert done.stdout.startswith(f"{running.id}: ")
+    assert f"pellucid: {ended.id}: the job has ended" in done.stderr
+    waited = jobs("wait", running.id, tmp_path / "out.png")
+    assert waited.exit_code == 1 and f"job {running.id} canceled" in waited.stderr
+    assert not (tmp_path / "out.png").exists()
 
 
-def test_a_suffix_that_says_no_format_is_refused(folder: Path) -> None:
-    with pytest.raises(ParameterError, match=r"x\.txt"):
-        plan_jobs(["in/a.png"], "x.txt")
+def test_waiting_can_be_given_up_and_the_job_goes_on(jobs: Run, client: Client, picture: Picture) -> None:
+    job = client.submit(picture(width=300, height=300), "denoise", **LONG)  # type: ignore[arg-type]
+    done = jobs("wait", job.id, "--timeout", "1s")
+    assert done.exit_code == 1 and "it goes on" in done.stderr
+    assert not job.refresh().ended
+    job.cancel()
 
 
-def test_a_format_that_contradicts_the_suffix_is_refused(folder: Path) -> None:
-    with pytest.raises(click.UsageError, match="leave one out"):
-        plan_jobs(["in/a.png"], "x.png", format="jpeg")
+def test_an_existing_file_is_kept_unless_told(jobs: Run, client: Client, picture: Picture, tmp_path: Path) -> None:
+    job = client.submit(picture(), "denoise", noise=20)
+    (tmp_path / "out.png").write_bytes(b"precious")
+    done = jobs("wait", job.id, tmp_path / "out.png")
+    assert done.exit_code == 1 and "--overwrite" in done.stderr
+    assert (tmp_path / "out.png").read_bytes() == b"precious"
+    assert jobs("wait", job.id, tmp_path / "out.png", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "wait"])
+@pytest.mark.parametrize("job_id", ["00000000-0000-7000-8000-000000000000", "../etc"])
+def test_an_unknown_job_is_one_line(jobs: Run, command: str, job_id: str) -> None:
+    done = jobs(command, job_id)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.startswith("pellucid: ") and done.stderr.count("\n") == 1
+
+
+def test_without_a_server_that_of_this_machine_is_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid_client import _settings
+
+    monkeypatch.delenv("PELLUCID_SERVER", raising=False)
+    monkeypatch.setattr(_settings, "SERVER", "http://127.0.0.1:1")
+    done = run("jobs", "list")
+    assert done.exit_code == 3 and "http://127.0.0.1:1" in done.stderr

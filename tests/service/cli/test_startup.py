@@ -90,7 +90,7 @@ def test_options_are_the_parameters_of_the_core() -> None:
 
 
 def test_formats_are_those_that_can_be_written() -> None:
-    from restore.images.codec import FORMATS as CORE
+    from restore.images.formats import FORMATS as CORE
     from service.cli.restoring import FORMATS
 
     assert set(FORMATS) == set(CORE)
