@@ -17,6 +17,7 @@ import click
 from restore.errors import ParameterError, PriorError, RestoreError
 from service import __version__
 from service.cli.doctor import doctor
+from service.cli.evaluate import evaluate
 from service.cli.jobs import jobs
 from service.cli.keys import keys
 from service.cli.priors import models
@@ -142,7 +143,7 @@ def cli(context: click.Context, server: str | None) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (*COMMANDS, jobs, serve, models, keys, train, doctor):
+for _command in (*COMMANDS, evaluate, jobs, serve, models, keys, train, doctor):
     cli.add_command(_command)
 
 

@@ -1,6 +1,5 @@
 import math
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from restore.errors import ImageSizeError, ImageValueError
 from restore.evaluate import luma, psnr, psnr_y, quantise, ssim, ssim_y
+from restore.evaluate.basicsr import basicsr_module
 
 
 @pytest.fixture
@@ -92,21 +92,10 @@ def test_scores_are_those_of_basicsr(pair: tuple[Tensor, Tensor], crop: int) -> 
 
 
 if sys.version_info < (3, 13):  # BasicSR cannot be built for later versions
-
-    @pytest.fixture
-    def basicsr_metrics(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        """BasicSR's metrics; it still imports a torchvision module that has since been merged into another."""
-        from torchvision.transforms import functional
-
-        monkeypatch.setitem(sys.modules, "torchvision.transforms.functional_tensor", functional)
-        import basicsr.metrics
-
-        return basicsr.metrics
-
     # Its dependencies announce what will be gone in versions to come.
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("crop", [0, 4])
-    def test_scores_agree_with_basicsr_on_random_pictures(basicsr_metrics: ModuleType, crop: int) -> None:
+    def test_scores_agree_with_basicsr_on_random_pictures(crop: int) -> None:
         values = torch.randint(0, 256, (2, 3, 40, 52), generator=torch.Generator().manual_seed(7))
         a, b = (values / 127.5 - 1.0).split(1)
         b = quantise(a + 0.3 * b)
@@ -117,5 +106,5 @@ if sys.version_info < (3, 13):  # BasicSR cannot be built for later versions
             (ssim(a, b, crop), "calculate_ssim", False),
             (ssim_y(a, b, crop), "calculate_ssim", True),
         ):
-            theirs = getattr(basicsr_metrics, name)(*images, crop_border=crop, test_y_channel=on_luma)
+            theirs = getattr(basicsr_module("metrics"), name)(*images, crop_border=crop, test_y_channel=on_luma)
             assert ours.item() == pytest.approx(theirs, abs=1e-4)
