@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 
 import torch
@@ -129,5 +130,6 @@ class TorchDenoiser:
             levels = sigma.to(self.device, torch.float32).clamp(min=SMALLEST_SIGMA)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 answer: Tensor = self._network(padded, levels)
-            answer = answer[:, :, :height, :width].clamp(-1.0, 1.0)
+            # Clipping would hide an overflow: infinity is passed on as NaN.
+            answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)
             return answer.to(x.device, x.dtype).contiguous()

@@ -14,6 +14,8 @@ from restore.prior.protocol import Denoiser, PriorInfo
 
 #: Offsets a grid can take on each axis: enough that the places of its seams differ between most calls of a run.
 PHASES = 4
+#: Side of the smallest tiles that want of memory leads to: they take a sixty-fourth of what tiles of 512 take.
+SMALLEST = 64
 
 
 def tile_starts(length: int, tile: int, overlap: int, offset: int = 0) -> list[int]:
@@ -120,12 +122,12 @@ class Tiling:
         self._margin = info.receptive_field // 2 if exact else overlap // 4
 
     def smaller(self, side: int) -> Tiling | None:
-        """Tiles of half of `side` or less, for a device that has no memory for tiles of `side`; None when the network
-        has one size only or they would be under 64 pixels, a sixty-fourth of what the embedded prior's tiles take."""
-        half = min(self.tile, side) // 2
-        if self.info.native_size is not None or half < 64:
+        """Tiles of half of `side`, for a device that has no memory for tiles of `side`, but of `SMALLEST` pixels before
+        giving up; None when they are as small already, or the network has one size only."""
+        multiple, side = self.info.multiple_of, min(self.tile, side)
+        half = max(side // 2 // multiple * multiple, -(-SMALLEST // multiple) * multiple)
+        if self.info.native_size is not None or half >= side:
             return None
-        half -= half % self.info.multiple_of
         return Tiling(self.info, half, min(self.overlap, half // 4))
 
     def cut(self, x: Tensor, sigma: Tensor) -> TiledCall:

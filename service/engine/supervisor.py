@@ -170,8 +170,9 @@ class Supervisor:
                 case "report":
                     self._on_report(message["report"])
                 case "unusable":
-                    # Told before it exits; it knows better than we do which jobs it worked on.
-                    self._suspects = {(job, fence) for job, fence in message["jobs"]}
+                    # Told before it exits; it may know better than we do which jobs it worked on.
+                    if "jobs" in message:
+                        self._suspects = {(job, fence) for job, fence in message["jobs"]}
                     return message["detail"], message["reason"]
 
     def _deliver(self, key: Key, event: WorkerEvent) -> None:

@@ -36,7 +36,15 @@ class DeviceLostError(Exception):
 
 
 class StarvedError(Exception):
-    """One tile alone is too much for the device's memory."""
+    """A call is too much for the device's memory."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a denoiser answered, [N, C, h, w], and which of its rows are finite."""
+
+    values: Tensor
+    finite: list[bool]
 
 
 @dataclass
@@ -67,7 +75,7 @@ class Device:
 
     def __init__(self, config: WorkerConfig, priors: Priors) -> None:
         self._config, self._priors = config, priors
-        self._most: dict[str, int] = {}
+        self._most: dict[str, int] = {}  # pixels of one call of a prior, once memory was too little for more
         self._batches: list[list[Any]] = []
         self._oom = {"recovered": 0, "failed": 0}
 
@@ -86,10 +94,14 @@ class Device:
 
     def rows(self, job: WorkerJob) -> int:
         """Tiles like this job's that may share a call."""
-        assert job.prior is not None
+        assert job.prior is not None and job.tiles is not None
         if self._config.device.startswith("cpu") and not getattr(job.prior.denoiser, "batch_invariant", False):
             return 1
-        return self._most.get(job.prior.name, self._config.max_batch)
+        most = self._most.get(job.prior.name)
+        if most is None:
+            return self._config.max_batch
+        height, width = job.tiles.shape
+        return max(1, min(self._config.max_batch, most // (height * width)))
 
     def answer(self, batch: Batch) -> Answers:
         """Denoise the tiles of a batch. After running out of memory, half as many at a time.
@@ -105,32 +117,26 @@ class Device:
         while parts:
             part = parts.pop(0)
             x, sigma = torch.cat([inputs[i][0] for i in part]), torch.cat([inputs[i][1] for i in part])
-            answers, error = self._call(prior, x, sigma)
-            if error is None:
-                assert answers is not None
-                # The sum is finite exactly when every value is: answers are bounded.
-                finite = torch.isfinite(answers.flatten(1).sum(dim=1)).tolist()
+            jobs = list(dict.fromkeys(batch.tiles[i][0] for i in part))
+            answers, error = self._call(prior, x, sigma, jobs)
+            if answers is not None:
                 for row, i in enumerate(part):
-                    done.tiles[i] = answers[row]
-                    if not finite[row]:
-                        done.tiles[i] = again = self._again(prior, x[row : row + 1], sigma[row : row + 1])
+                    done.tiles[i] = answers.values[row]
+                    if not answers.finite[row]:
+                        done.tiles[i] = again = self._again(prior, x[row : row + 1], sigma[row : row + 1], jobs)
                         if isinstance(again, Tensor):
                             done.warnings.append((batch.tiles[i][0], "numerical", _REPEATED, _EXACT))
                 continue
-            kind = classify(error)
-            jobs = list(dict.fromkeys(batch.tiles[i][0] for i in part))
-            if kind is Fault.FATAL:
-                raise DeviceLostError(f"{type(error).__name__}: {error}", jobs) from error
-            if kind is Fault.MEMORY:
-                self._free_memory()
+            assert error is not None
             if len(part) == 1:
-                done.tiles[part[0]] = StarvedError() if kind is Fault.MEMORY else error
+                done.tiles[part[0]] = error
                 continue
             # Half as many at a time for want of memory; one by one to find out whose fault an error is.
-            size = -(-len(part) // 2) if kind is Fault.MEMORY else 1
+            starved = isinstance(error, StarvedError)
+            size = -(-len(part) // 2) if starved else 1
             parts = [part[i : i + size] for i in range(0, len(part), size)] + parts
-            if kind is Fault.MEMORY:
-                self._most[prior.name] = size
+            if starved:
+                self._most[prior.name] = size * x.shape[2] * x.shape[3]
                 self.count_oom(recovered=True)
                 text = f"the device ran out of memory; it now takes {size} tiles at a time"
                 done.warnings += [(job, "out_of_memory", text, f"batch={size};reason=oom") for job in jobs]
@@ -150,31 +156,60 @@ class Device:
         self._batches, self._oom = [], {"recovered": 0, "failed": 0}
         return report
 
-    def _call(self, prior: Prior, x: Tensor, sigma: Tensor) -> tuple[Tensor | None, Exception | None]:
+    def _call(
+        self, prior: Prior, x: Tensor, sigma: Tensor, jobs: list[WorkerJob]
+    ) -> tuple[_Rows | None, Exception | None]:
         """One denoiser call. Errors are returned, not raised: what follows must not run inside an except block, whose
-        traceback would keep the call's tensors alive."""
+        traceback would keep the call's tensors alive.
+
+        Raises:
+            DeviceLostError: a fatal fault of the device.
+        """
         start = time.perf_counter()
         try:
-            answer = prior.denoiser(x, sigma)
-        except Exception as error:
-            return None, error.with_traceback(None)
-        self._batches.append([len(x), time.perf_counter() - start, prior.info.name, prior.runtime])
-        return answer, None
+            values = prior.denoiser(x, sigma)
+            # The sum is finite exactly when every value is: answers are bounded. Asked here, where the device's errors
+            # are caught, for those of its queued work come up when somebody looks.
+            rows = _Rows(values, torch.isfinite(values.flatten(1).sum(dim=1)).tolist())
+        except Exception as caught:
+            error = caught.with_traceback(None)
+        else:
+            self._batches.append([len(x), time.perf_counter() - start, prior.info.name, prior.runtime])
+            return rows, None
+        return None, self._judged(error, jobs)
 
-    def _again(self, prior: Prior, x: Tensor, sigma: Tensor) -> Tensor | Exception:
+    def _judged(self, error: Exception, jobs: list[WorkerJob]) -> Exception:
+        """The error of a call, or that its memory was too little.
+
+        Raises:
+            DeviceLostError: it was a fatal fault of the device.
+        """
+        kind = classify(error)
+        if kind is Fault.FATAL:
+            raise DeviceLostError(f"{type(error).__name__}: {error}", jobs) from error
+        if kind is Fault.MEMORY:
+            self._free_memory()
+            return StarvedError()
+        return error
+
+    def _again(self, prior: Prior, x: Tensor, sigma: Tensor, jobs: list[WorkerJob]) -> Tensor | Exception:
         """The answer to one tile whose first was NaN or infinite: once more, in float32."""
         level = f"at sigma {float(sigma):.4g}"
         if not bool(torch.isfinite(x.sum())):
             return NumericalError(f"the data step before the call {level} gave NaN or infinity")
-        exact = self._priors.exact(prior)
-        if exact is not None:
-            answer, error = self._call(exact, x, sigma)
-            if error is not None:
-                return error
-            assert answer is not None
-            if bool(torch.isfinite(answer.sum())):
-                return answer[0]
-        return NumericalError(f"the prior {prior.info.name!r} gave NaN or infinity {level}, and again in float32")
+        try:
+            exact = self._priors.exact(prior)
+        except Exception as caught:
+            failed = caught.with_traceback(None)
+        else:
+            if exact is not None:
+                rows, error = self._call(exact, x, sigma, jobs)
+                if error is not None:
+                    return error
+                if rows is not None and rows.finite[0]:
+                    return rows.values[0]
+            return NumericalError(f"the prior {prior.info.name!r} gave NaN or infinity {level}, and again in float32")
+        return self._judged(failed, jobs)
 
     def _free_memory(self) -> None:
         gc.collect()

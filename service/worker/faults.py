@@ -44,8 +44,13 @@ _FATAL = (
 )
 
 
-def classify(error: Exception) -> Fault:
-    """The kind of an exception that came out of a denoiser, whatever runtime it ran on."""
+def classify(error: BaseException) -> Fault:
+    """The kind of an exception that came out of a denoiser, whatever runtime it ran on.
+
+    What the core raises on purpose is judged by what caused it: its words may quote a request's.
+    """
+    if isinstance(error, errors.RestoreError):
+        return Fault.OTHER if error.__cause__ is None else classify(error.__cause__)
     text = str(error).lower()
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(mark in text for mark in _MEMORY):
         return Fault.MEMORY

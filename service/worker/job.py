@@ -29,7 +29,7 @@ class WorkerJob:
         ended: its last event was sent.
         seconds: by stage.
         warnings: of the worker's own.
-        degraded: how the work ran otherwise than planned.
+        fallbacks: how the work ran otherwise than planned: "tile" -> "tile=256;reason=oom".
     """
 
     ticket: Ticket
@@ -44,7 +44,7 @@ class WorkerJob:
     ended: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
-    degraded: str = ""
+    fallbacks: dict[str, str] = field(default_factory=dict)
     sampling_since: float = 0.0
     told_at: float = 0.0
     shown_at: float = 0.0
@@ -52,6 +52,18 @@ class WorkerJob:
     @property
     def key(self) -> Key:
         return self.ticket.job_id, self.ticket.fence
+
+    @property
+    def degraded(self) -> str:
+        """The fallbacks as a list, such as "batch=2;reason=oom, tile=64;reason=oom"; empty without any."""
+        return ", ".join(self.fallbacks.values())
+
+    def fall_back(self, how: str) -> bool:
+        """Note a fallback, in place of an earlier one of its kind; False when it was noted before."""
+        kind = how.partition("=")[0]
+        known = self.fallbacks.get(kind) == how
+        self.fallbacks[kind] = how
+        return not known
 
     def restart(self, tiling: Tiling) -> None:
         """Sample anew with other tiles: the result is then that of these tiles alone, and can be had again."""

@@ -71,7 +71,8 @@ def _work(config: WorkerConfig, source: int, sink: int) -> int:
     except Exception as error:
         logger.exception("the worker cannot go on", extra={"device": config.device})
         detail = f"the device or the prior cannot be used: {type(error).__name__}"
-        say({"say": "unusable", "reason": "device", "detail": detail, "jobs": []})
+        # Without jobs: those of the last beat are suspected, or a job that does this could do it for ever.
+        say({"say": "unusable", "reason": "device", "detail": detail})
         return 1
     return 0
 

@@ -22,7 +22,7 @@ from service.worker import stages
 from service.worker.batcher import Batch, Batcher
 from service.worker.config import WorkerConfig
 from service.worker.device import Device, DeviceLostError, StarvedError
-from service.worker.faults import failure
+from service.worker.faults import Fault, classify, failure
 from service.worker.job import Key, WorkerJob
 from service.worker.priors import Priors
 
@@ -159,7 +159,7 @@ class DeviceWorker:
         try:
             call = _next_call(job, x0)
         except Exception as error:
-            self._fail(job, error)
+            self._trouble(job, error)
         else:
             self._pend(job, call)
 
@@ -193,7 +193,7 @@ class DeviceWorker:
             elif isinstance(error, StarvedError):
                 self._shrink(job)
             else:
-                self._fail(job, error)
+                self._trouble(job, error)
 
     def _progress(self, job: WorkerJob) -> None:
         """After a batch: tell how far a job is; with all tiles of its call answered, let its sampler go on."""
@@ -208,7 +208,12 @@ class DeviceWorker:
             x0 = tiles.result()
             if job.ticket.previews and now - job.shown_at >= PREVIEW_SECONDS:
                 job.shown_at = now
-                self._emit(job, "preview", stages.preview(job, x0))
+                try:
+                    shown = stages.preview(job, x0)
+                except Exception as error:
+                    self._trouble(job, error)
+                    return
+                self._emit(job, "preview", shown)
             job.call = job.tiles = None
             self._advance(job, x0)
 
@@ -228,8 +233,7 @@ class DeviceWorker:
 
     def _degrade(self, job: WorkerJob, code: str, message: str, degraded: str) -> None:
         """Remember and tell, once, that the work ran otherwise than planned."""
-        if job.degraded != degraded:
-            job.degraded = degraded
+        if job.fall_back(degraded):
             job.warnings.append({"code": code, "message": message})
             self._emit(job, "warning", job.warnings[-1])
 
@@ -277,7 +281,7 @@ class DeviceWorker:
             if stage == "encode" and error is None:
                 self._discard(value["outputs"])
         elif error is not None:
-            self._fail(job, error)
+            self._trouble(job, error)
         else:
             then(job, value)
 
@@ -295,6 +299,16 @@ class DeviceWorker:
     def _succeed(self, job: WorkerJob, outcome: dict[str, Any]) -> None:
         outcome["metrics"] |= {stage: round(seconds, 6) for stage, seconds in job.seconds.items()}
         self._end(job, "succeeded", outcome)
+
+    def _trouble(self, job: WorkerJob, error: Exception) -> None:
+        """An error ends its job, or, when the device is lost over it, this process.
+
+        Raises:
+            DeviceLostError: the latter.
+        """
+        if classify(error) is Fault.FATAL:
+            raise DeviceLostError(f"{type(error).__name__}: {error}", [job]) from error
+        self._fail(job, error)
 
     def _fail(self, job: WorkerJob, error: Exception) -> None:
         code, message = failure(error)

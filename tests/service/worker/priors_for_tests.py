@@ -1,6 +1,7 @@
 """Priors that cost nothing, or go wrong on purpose. A worker gets them through `WorkerConfig.loader` only.
 
-A name is "KIND" or "KIND:key=value,...": "slow:seconds=0.1", "oom:rows=2", "oom:side=64,from=3", "nan:at=2".
+A name is "KIND" or "KIND:key=value,...": "slow:seconds=0.1", "oom:rows=2", "oom:side=64,from=3", "nan:at=2"; with
+then=1 the call after has too little memory, with then=2 it loses the device. "oom:side=64,at=3,nan=5" does both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from restore.prior import PriorInfo, TiledDenoiser
+
+FATAL = "CUDA error: an illegal memory access was encountered"
 
 
 class Cheap:
@@ -30,7 +33,7 @@ class Cheap:
         getattr(self, f"_{self.kind}", lambda x: None)(x)
         s = sigma.view(-1, 1, 1, 1)
         answer = (x + s * F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)) / (1 + s)
-        if self.kind in ("nan", "half") and self._now():
+        if (self.kind in ("nan", "half") and self._now()) or self.calls == self.options.get("nan"):
             answer[-1] = float("nan")
         return answer.clamp(-1, 1)
 
@@ -56,9 +59,14 @@ class Cheap:
         if self._now() and ((rows and len(x) > rows) or (side and max(x.shape[2:]) > side)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
+    def _nan(self, x):
+        if self.calls == self.options.get("at", 0) + 1 and "then" in self.options:
+            raise RuntimeError("CUDA out of memory" if self.options["then"] == 1 else FATAL)
+
     def _fatal(self, x):
-        if self._now():
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        time.sleep(self.options.get("seconds", 0.0))
+        if self._now() and len(x) > self.options.get("rows", 0):
+            raise RuntimeError(FATAL)
 
     def _wrong(self, x):
         if self._now():
@@ -72,6 +80,8 @@ class Cheap:
 def load(name=None, *, runtime="auto", device="auto"):
     kind, _, rest = (name or "cheap").partition(":")
     options = {key: float(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
+    if kind == "unloadable":
+        raise RuntimeError(FATAL if "fatal" in options else "no such file")
     denoiser = Cheap(name or "cheap", kind, options)
     if kind == "half":
         denoiser.precision = "bf16"
