@@ -21,6 +21,10 @@ IMAGES: Mapping[str, str] = {
     "avif": "image/avif",
 }
 
+#: An Idempotency-Key: visible ASCII without quotation marks. The draft standard writes it as a quoted string and leaves
+#: the length open; clients mostly leave the quotes out, and UUIDs have 36 characters.
+KEY_PATTERN = r'^("[!#-~]{1,255}"|[!#-~]{1,255})$'
+
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _RANGE = re.compile(rf"^({_TOKEN})/({_TOKEN})$")
 _Q = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)$")

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from service import __version__
 from service.http.errors import MEANING, MEDIA_TYPE, title
-from service.http.negotiation import EVENTS, IMAGES, JSON
+from service.http.negotiation import EVENTS, IMAGES, JSON, KEY_PATTERN
 from service.problems import STATUS, Code
 from service.schemas.job import JobResource
 from service.schemas.parameters import EXTRA_ROLE, PARAMETERS
@@ -95,6 +95,11 @@ def _preferences(*known: str) -> Schema:
     return {"anyOf": [{"type": "string", "enum": list(known)}, {"type": "string"}]}
 
 
+def _ignorable(pattern: str) -> Schema:
+    """A header that is ignored where it makes no sense, as RFC 9110 demands (13.1.2, 14.2), and therefore allowed."""
+    return {"anyOf": [{"type": "string", "pattern": pattern}, {"type": "string"}]}
+
+
 _PARAMETERS: Mapping[str, Schema] = {
     "prefer": {
         "name": "Prefer",
@@ -112,21 +117,21 @@ _PARAMETERS: Mapping[str, Schema] = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "The same key with the same bytes and parameters gives the same job, whatever got lost.",
-        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,255}$"},
+        "schema": {"type": "string", "pattern": KEY_PATTERN},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
     "if_none_match": {
         "name": "If-None-Match",
         "in": "header",
         "description": "The ETag that the client has: 304 if nothing changed.",
-        "schema": {"type": "string", "pattern": r'^(W/)?"[0-9a-f]{1,64}"$'},
+        "schema": _ignorable(r'^(W/)?"[0-9a-f]{1,64}"$'),
         "example": '"9f86d081884c"',
     },
     "range": {
         "name": "Range",
         "in": "header",
         "description": "A part of the file.",
-        "schema": {"type": "string", "pattern": r"^bytes=[0-9]{1,9}-[0-9]{0,9}$"},
+        "schema": _ignorable(r"^bytes=[0-9]{1,9}-[0-9]{0,9}$"),
         "example": "bytes=0-1023",
     },
     "last_event_id": {
@@ -310,8 +315,11 @@ def _contents(task: str | None) -> Schema:
     return contents
 
 
-#: 4x4 pixels of grey, PNG.
-EXAMPLE_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAEElEQVR4nGNoaGhogGEGEAQAUwAIAUfnQvEAAAAASUVORK5CYII="
+#: 8 x 6 pixels from black to white, PNG.
+EXAMPLE_PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAGCAIAAABxZ0isAAAAIElEQVR4nGMUExNjwAZYNDU1sUtoa2tTSYLx5cuXWCUAFTUFDmTuZ9YAAAAASUVO"
+    "RK5CYII="
+)
 
 
 def _example(task: str | None) -> Schema:
@@ -322,6 +330,8 @@ def _example(task: str | None) -> Schema:
         example["mask"] = {"b64": EXAMPLE_PICTURE}
     if task == "deblur":
         example["kernel"] = "gaussian:2"
+    if task == "dejpeg":
+        example["quality"] = 50
     return example
 
 

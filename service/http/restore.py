@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from service.http.bodies import Shape, receive, shape_of
 from service.http.errors import answer, request_id
 from service.http.events import EventStream
 from service.http.models import check_prior
-from service.http.negotiation import Accept, Kind, Prefer
+from service.http.negotiation import KEY_PATTERN, Accept, Kind, Prefer
 from service.http.openapi import restore_operation
 from service.http.parts import Parts, check_takes_work, owner, parts
 from service.http.pictures import Submitted
@@ -29,9 +30,6 @@ from service.problems import Code, Problem
 from service.schemas.parameters import HANDLING, PARAMETERS
 
 router = APIRouter(tags=["Restore"])
-
-#: Longest Idempotency-Key (the draft standard leaves it open; UUIDs have 36 characters).
-MAX_KEY = 255
 
 
 def _handler(task: str | None) -> Callable[[Request], Awaitable[Response]]:
@@ -191,11 +189,11 @@ def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    # The draft standard writes it as a quoted string; clients mostly leave the quotes out.
-    key = key.strip().strip('"')
-    if not key or len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
-        raise Problem(Code.MALFORMED_REQUEST, f"Idempotency-Key: 1 to {MAX_KEY} printable ASCII characters")
-    return key
+    if not re.match(KEY_PATTERN, key):
+        raise Problem(
+            Code.MALFORMED_REQUEST, "Idempotency-Key: 1 to 255 visible ASCII characters without quotation marks"
+        )
+    return key.strip('"')
 
 
 for _path, _task in [("/restore", None), ("/v1/restore", None), *((f"/v1/{name}", name) for name in PARAMETERS)]:

@@ -5,14 +5,22 @@ Ranges are those of `restore.tasks.parameters.Parameters`; the tests compare the
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from service.schemas.base import Given
 
+
+def _whole(value: Any) -> Any:
+    """7.0 is an integer to JSON, which knows numbers only (JSON Schema, validation, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+
 Noise = Annotated[float, Field(ge=0.0, le=255.0)] | Literal["auto"]
-Quality = Annotated[int, Field(ge=1, le=100)] | Literal["auto"]
+Quality = Annotated[int, Whole, Field(ge=1, le=100)] | Literal["auto"]
 Exposure = Annotated[float, Field(ge=-2.0, le=8.0)] | Literal["auto"]
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 
@@ -22,13 +30,13 @@ class Common(Given):
 
     fidelity: float | None = Field(None, ge=0.0, le=1.0)
     """1: least distortion, a posterior mean; 0: a posterior sample. By default 1, or 0 with several samples."""
-    steps: int | None = Field(None, ge=1, le=1000)
+    steps: Annotated[int | None, Whole] = Field(None, ge=1, le=1000)
     """Denoiser calls; the task's own number by default."""
-    samples: int = Field(1, ge=1, le=64)
+    samples: Annotated[int, Whole] = Field(1, ge=1, le=64)
     """Posterior samples; their mean is the result, their spread the uncertainty map."""
     strength: float = Field(1.0, ge=0.0, le=1.0)
     """Blend of the restored (1) with the given picture (0)."""
-    seed: int = Field(0, ge=0, le=2**63 - 1)
+    seed: Annotated[int, Whole] = Field(0, ge=0, le=2**63 - 1)
     """Of every random number: the same seed gives the same picture."""
     prior: str | None = Field(None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     """Name of a prior (GET /v1/models); the server's default otherwise."""
@@ -36,7 +44,7 @@ class Common(Given):
     """Interactive jobs are started first."""
     output_format: Format | None = None
     """Of the result; by default as Accept says, else the given picture's."""
-    output_quality: int | None = Field(None, ge=1, le=100)
+    output_quality: Annotated[int | None, Whole] = Field(None, ge=1, le=100)
     """Of JPEG, WebP and AVIF results."""
     keep_gps: bool = False
     """Keep the place in the metadata; it is removed otherwise."""
@@ -60,7 +68,7 @@ class SuperResolve(Common):
     """Enlarge."""
 
     task: Literal["super-resolve"] = "super-resolve"
-    scale: Literal[2, 3, 4, 8] = 4
+    scale: Annotated[Literal[2, 3, 4, 8], Whole] = 4
     """Enlargement."""
     noise: Noise = "auto"
     """Standard deviation of the noise on the 0-255 scale, or "auto" to estimate it."""

@@ -275,7 +275,14 @@ class MemoryService:
 
 
 class MemoryIntake:
-    """Decodes in this process, without a sandbox."""
+    """Decodes in this process, without a sandbox.
+
+    Args:
+        limits: of pictures; the service's defaults by default.
+    """
+
+    def __init__(self, limits: Any = None) -> None:
+        self._limits = limits
 
     async def start(self) -> None: ...
 
@@ -290,7 +297,7 @@ class MemoryIntake:
         except RestoreError as error:
             raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, str(error)) from None
         try:
-            picture = await asyncio.to_thread(decode, data, limits=SERVICE_LIMITS)
+            picture = await asyncio.to_thread(decode, data, limits=self._limits or SERVICE_LIMITS)
         except ImageSizeError as error:
             raise Problem(Code.IMAGE_SIZE, str(error)) from None
         except RestoreError as error:

@@ -39,6 +39,10 @@ schemathesis.openapi.format("binary", st.just(PNG))
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.meta is None or case.meta.generation.mode.value != "positive":
         return
+    if case.path == "/v1/jobs":
+        # What goes around as a cursor has a test of its own; made up ones are refused.
+        case.query = {name: value for name, value in (case.query or {}).items() if name != "cursor"}
+        case._record_starting_state()
     if case.method != "POST" or not (case.path == "/restore" or case.path.startswith("/v1/")):
         return
     headers = case.headers or {}
@@ -53,7 +57,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     elif "/restore" in case.path:
         _fit(query)
     _small(query)
-    case.query = query
     if isinstance(case.body, dict):
         if isinstance(case.body.get("params"), dict | str | bytes):
             # Anything may be in it, and then it says things twice.
@@ -61,6 +64,16 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if "/restore" in case.path and not raw:
             _fit(case.body)
         _small(case.body)
+    if raw and "deblur" in case.path:
+        # The query has to say what other bodies say themselves.
+        query["kernel"] = "gaussian:1"
+    told = case.body if isinstance(case.body, dict) else query if raw else {}
+    if "dejpeg" in case.path or told.get("task") == "dejpeg":
+        # Our pictures show no trace of a compression that could be found.
+        told["quality"] = 50
+    case.query = query
+    # The edited case is as valid as it was: schemathesis takes bytes in a form for a violation otherwise.
+    case._record_starting_state()
 
 
 def _fit(fields: dict[str, Any]) -> None:
@@ -89,6 +102,9 @@ def _small(fields: dict[str, Any]) -> None:
     if isinstance(fields.get("kernel"), list):
         # Rows of unequal length, or of nothing but zeros.
         fields["kernel"] = [[1, 2, 1]]
+    elif isinstance(fields.get("kernel"), str):
+        # A blur of no width, or wider than is taken.
+        fields["kernel"] = "gaussian:1"
     for role in ("image", "mask"):
         source = fields.get(role)
         if isinstance(source, dict) and "b64" not in source:
