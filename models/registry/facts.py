@@ -112,7 +112,7 @@ class PriorFacts:
             facts |= {"tasks": tuple(facts["tasks"]), "assumed": tuple(facts.get("assumed", ())), "folder": where}
             prior = cls(**facts)
             complete = bool(prior.files) and all(
-                (entry["sha256"] and entry["bytes"] >= 0) or not pulled for entry in prior.files.values()
+                not pulled or (entry["sha256"] and entry["bytes"] >= 0) for entry in prior.files.values()
             )
             inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in prior.files)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

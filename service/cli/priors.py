@@ -20,7 +20,7 @@ WEIGHTS = click.option(
 
 @click.group()
 def models() -> None:
-    """List and verify the installed priors."""
+    """List, fetch, add and verify priors."""
 
 
 @models.command("list")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+
+Run = Callable[..., Result]
+Picture = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PELLUCID_PRIORS", str(tmp_path / "private"))
+    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
+    return tmp_path / "private"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A small checkpoint of OpenAI's layout."""
+    from tests.models.loaders.openai_layout import state_dict
+
+    torch.save(state_dict(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def test_show_tells_of_installed_and_of_known_priors(run: Run) -> None:
+    done = run("models", "show", "photo")
+    assert done.exit_code == 0 and done.stdout.startswith("photo\n") and "Apache-2.0" in done.stdout
+    done = run("models", "show", "openai-64-cond")
+    assert "not on this machine" in done.stdout and "unknown until first pull" in done.stdout
+    assert "295,904,454" in done.stdout and "research" in done.stdout
+    shown = json.loads(run("models", "show", "openai-256-uncond", "--json").stdout)
+    assert shown["installed"] is False and shown["parameters"] == 552_814_086
+    done = run("models", "show", "imaginary")
+    assert done.exit_code == 3 and "openai-256-uncond" in done.stderr
+
+
+def test_pull_offline_ends_with_3_and_one_line(run: Run, picture: Picture, tmp_path: Path) -> None:
+    done = run("models", "pull", "ddpm-cifar10-32")
+    assert done.exit_code == 3 and done.stderr.count("\n") == 1 and "PELLUCID_OFFLINE" in done.stderr
+    done = run("denoise", picture(), tmp_path / "b.png", "--prior", "ddpm-cifar10-32")
+    assert done.exit_code == 3 and "models pull ddpm-cifar10-32" in done.stderr
+
+
+def test_convert_leaves_nothing_to_guess(run: Run, picture: Picture, checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "converted"
+    done = run("models", "convert", checkpoint, target, "--option", "native_size=16", "--option", "heads=1")
+    assert done.exit_code == 0, done.output
+    assert "assumed: pictures of 16 pixels, as asked" in done.stdout and str(target) in done.stdout
+    assert {path.suffix for path in target.iterdir()} == {".json", ".safetensors"}
+    done = run("denoise", picture(), tmp_path / "out.png", "--noise", 20, "--prior", target)
+    assert done.exit_code == 0, done.output
+    done = run("models", "convert", checkpoint, target)
+    assert done.exit_code == 1 and "not empty" in done.stderr
+    for bad, words in (("colour=1", "no option 'colour'"), ("heads", "KEY=VALUE"), ("heads=many", "must be int")):
+        done = run("models", "convert", checkpoint, tmp_path / "other", "--option", bad)
+        assert done.exit_code == 2 and words in done.stderr
+
+
+def test_remove_asks_and_leaves_what_came_with_the_package(run: Run) -> None:
+    done = run("models", "remove", "photo", "--yes")
+    assert done.exit_code == 3 and "came with the package" in done.stderr
+    assert run("models", "remove", "ddpm-cifar10-32", "-y").exit_code == 3
