@@ -11,6 +11,7 @@
     |   |-- UnknownPriorError
     |   |-- CorruptWeightsError
     |   `-- RuntimeUnavailableError    this machine or runtime cannot do what was asked
+    |-- OutOfMemoryError           too little memory, whatever was tried
     |-- NumericalError             the prior or the data step produced NaN or infinity
     `-- CancelledError             the caller asked to stop
 
@@ -86,6 +87,12 @@ class RuntimeUnavailableError(PriorError):
     """This machine or runtime cannot do what was asked."""
 
     code = "runtime_unavailable"
+
+
+class OutOfMemoryError(RestoreError, MemoryError):
+    """The device has too little memory, even for the least work at a time that was allowed."""
+
+    code = "out_of_memory"
 
 
 class NumericalError(RestoreError, ArithmeticError):

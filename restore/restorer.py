@@ -6,9 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from restore.errors import ParameterError
+from torch import Tensor
+
+from restore.errors import OutOfMemoryError, ParameterError
 from restore.images import ImageSource, decode
+from restore.prior.adaptive import AdaptiveTiles, StarvedError
+from restore.prior.memory import is_out_of_memory
 from restore.prior.protocol import Denoiser
+from restore.prior.tiled import TiledDenoiser
 from restore.result import Result
 from restore.sampling.driver import Progress, run
 from restore.session import Restoration, read_parameters
@@ -21,23 +26,35 @@ Cancelled = Callable[[], bool]
 class Restorer:
     """Restores pictures with one prior.
 
+    When the device runs out of memory a `TiledDenoiser` is given fewer tiles at a time, then smaller ones, and the
+    result's report says so ("degraded", "warnings").
+
     Args:
         denoiser: the prior; pictures of any size are handed to it whole.
+        tile: side of the tiles it works in; when given it is never changed, and too little memory is an error. When
+            None a `TiledDenoiser` keeps its own, and another denoiser is not tiled.
+
+    Raises:
+        ParameterError: a tile the prior cannot have.
     """
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
+    def __init__(self, denoiser: Denoiser, *, tile: int | None = None) -> None:
+        self.denoiser = denoiser if tile is None else retiled(denoiser, tile)
+        self.tile = tile
 
     @classmethod
-    def from_pretrained(cls, prior: str | None = None, *, device: str = "auto", runtime: str = "auto") -> Restorer:
-        """Load a registered prior; the embedded one by default.
+    def from_pretrained(
+        cls, prior: str | None = None, *, device: str = "auto", runtime: str = "auto", tile: int | None = None
+    ) -> Restorer:
+        """Load a registered prior; the embedded one by default, in tiles that fit into the device's memory.
 
         Raises:
             UnknownPriorError, CorruptWeightsError, RuntimeUnavailableError: see `restore.errors`.
+            ParameterError: a tile the prior cannot have.
         """
         from restore.prior import load_prior
 
-        return cls(load_prior(prior, device=device, runtime=runtime))
+        return cls(load_prior(prior, device=device, runtime=runtime), tile=tile)
 
     def restore(
         self,
@@ -61,13 +78,47 @@ class Restorer:
         Raises:
             RestoreError: one of the typed errors of `restore.errors`.
         """
+        try:
+            return self._restore(image, task, on_step, cancelled, parameters)
+        except Exception as error:
+            if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError("not enough memory for a picture of this size; restore a part of it") from error
+
+    def _restore(
+        self,
+        image: ImageSource,
+        task: str,
+        on_step: OnStep | None,
+        cancelled: Cancelled | None,
+        parameters: dict[str, Any],
+    ) -> Result:
         start = time.perf_counter()
         settings = read_parameters(parameters)
         if task not in TASKS:
             raise ParameterError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
         restoration = Restoration(decode(image), task, settings, self.denoiser.info)
-        mean = run(restoration.sampling(), self.denoiser, on_step=on_step, cancelled=cancelled)
-        return restoration.finish(mean, time.perf_counter() - start)
+        if not isinstance(self.denoiser, TiledDenoiser):
+            mean = run(restoration.sampling(), self.denoiser, on_step=on_step, cancelled=cancelled)
+            return restoration.finish(mean, time.perf_counter() - start)
+        tiles = AdaptiveTiles(self.denoiser, fixed=self.tile is not None)
+        mean = self._sample(restoration, tiles, on_step, cancelled)
+        result = restoration.finish(mean, time.perf_counter() - start)
+        if tiles.degraded is not None:
+            result.report["degraded"] = tiles.degraded
+            result.report["warnings"] += tiles.warnings
+        return result
+
+    def _sample(
+        self, restoration: Restoration, tiles: AdaptiveTiles, on_step: OnStep | None, cancelled: Cancelled | None
+    ) -> Tensor:
+        """Run the sampler, anew after a tile was too large for the memory."""
+        while True:
+            try:
+                return run(restoration.sampling(), tiles, on_step=on_step, cancelled=cancelled)
+            except StarvedError as error:
+                starved = StarvedError(error.side)
+            tiles.shrink(starved)
 
     def denoise(self, image: ImageSource, **options: Any) -> Result:
         """Remove additive noise; `noise` gives its standard deviation (0-255) or "auto"."""
@@ -96,3 +147,20 @@ class Restorer:
     def dejpeg(self, image: ImageSource, **options: Any) -> Result:
         """Remove JPEG artefacts, consistent with the file's own quantisation."""
         return self.restore(image, "dejpeg", **options)
+
+
+def retiled(denoiser: Denoiser, tile: int) -> TiledDenoiser:
+    """The denoiser in tiles of another size, overlapping as before where that fits.
+
+    Raises:
+        ParameterError: not positive, or not the size of a network that has one only.
+    """
+    inner, overlap, batch = denoiser, None, 1
+    if isinstance(denoiser, TiledDenoiser):
+        inner, overlap, batch = denoiser.denoiser, min(denoiser.overlap, max(tile, 0) // 4), denoiser.max_batch
+    native = inner.info.native_size
+    if native is not None and tile != native:
+        raise ParameterError(f"the prior {inner.info.name!r} works in tiles of {native} pixels only, not {tile}")
+    if tile < 1:
+        raise ParameterError(f"a tile has a side of at least 1 pixel, not {tile}")
+    return TiledDenoiser(inner, tile, overlap, batch)

@@ -147,7 +147,7 @@ def load_folder(
 def tiled(
     loaded: LoadedPrior, *, device: torch.device, runtime: str = "auto", precision: str = "auto", digest: str = ""
 ) -> Denoiser:
-    """A loaded checkpoint as a denoiser for pictures of any size.
+    """A loaded checkpoint as a denoiser for pictures of any size, in tiles that fit into the device's free memory.
 
     Args:
         loaded: see `models.loaders.load`.
@@ -159,13 +159,17 @@ def tiled(
     Raises:
         RuntimeUnavailableError: no such runtime or precision here.
     """
+    from models.footprint import Fit, fit_network
+    from restore.prior.memory import available_bytes
     from restore.prior.tiled import TiledDenoiser
 
     info = replace(loaded.info, digest=digest)
+    wanted = Fit(info.native_size or TILE, TILES_AT_ONCE[device.type])
+    fit = fit_network(loaded.network, info, available_bytes(device), wanted)
     denoiser = build(loaded.network, info, device=device, runtime=runtime, precision=precision, digest=digest)
     if info.native_size is not None:
-        return TiledDenoiser(denoiser, max_batch=TILES_AT_ONCE[device.type])
-    return TiledDenoiser(denoiser, TILE, OVERLAP, TILES_AT_ONCE[device.type])
+        return TiledDenoiser(denoiser, max_batch=fit.batch)
+    return TiledDenoiser(denoiser, fit.tile, min(OVERLAP, fit.tile // 4), fit.batch)
 
 
 def load_denoiser(

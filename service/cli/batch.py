@@ -51,7 +51,7 @@ def restore_pictures(task: str, options: dict[str, Any]) -> int:
             try:
                 check_target(plan, options["overwrite"])
                 if restorer is None:
-                    restorer = load_restorer(options["prior"], options["device"], options["runtime"])
+                    restorer = load_restorer(options["prior"], options["device"], options["runtime"], options["tile"])
                 source: Any = plan.source if data is None else data
                 result = restorer.restore(source, task, on_step=bar.step, **parameters)
                 _write(plan, result, options)
@@ -68,16 +68,17 @@ def restore_pictures(task: str, options: dict[str, Any]) -> int:
     return 1 if failed else 0
 
 
-def load_restorer(prior: str | None, device: str, runtime: str) -> Restorer:
+def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None = None) -> Restorer:
     """A restorer for an installed prior, or for one in a folder: what is written with a separator is a path.
 
     Raises:
         PriorError: it cannot be loaded.
+        ParameterError: a tile it cannot have.
     """
     from restore import Restorer
 
     if prior is None or not is_path(prior):
-        return Restorer.from_pretrained(prior, device=device, runtime=runtime)
+        return Restorer.from_pretrained(prior, device=device, runtime=runtime, tile=tile)
     from models.registry import load_folder
     from models.runtime import check_runtime
     from restore.errors import UnknownPriorError
@@ -87,7 +88,7 @@ def load_restorer(prior: str | None, device: str, runtime: str) -> Restorer:
         raise UnknownPriorError(
             f"no folder {prior} to load a prior from; pellucid models list names the installed ones"
         )
-    return Restorer(load_folder(Path(prior), device=device, runtime=runtime))
+    return Restorer(load_folder(Path(prior), device=device, runtime=runtime), tile=tile)
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:

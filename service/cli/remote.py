@@ -16,7 +16,7 @@ OPTION, VARIABLE = "--server", "PELLUCID_SERVER"
 #: Commands that do not ask a server, whatever is set.
 LOCAL_COMMANDS = frozenset({"evaluate", "serve", "models", "keys", "train", "doctor"})
 #: Options of the restoring commands that are about this machine.
-LOCAL_OPTIONS = {"device": "--device", "runtime": "--runtime"}
+LOCAL_OPTIONS = {"device": "--device", "runtime": "--runtime", "tile": "--tile"}
 
 
 class ServerError(click.ClickException):

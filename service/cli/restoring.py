@@ -83,6 +83,12 @@ def _common(function: Function) -> Function:
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--runtime", default="auto", show_default=True, help="What runs the prior: auto or torch."),
         click.option(
+            "--tile",
+            type=click.IntRange(min=1),
+            help="Side of the tiles the prior works in; kept even when memory runs out, which is then an error.  "
+            "[default: what fits into the free memory]",
+        ),
+        click.option(
             "--format",
             type=click.Choice(FORMATS),
             help="Of what is written to a folder or standard output.  [default: as IN]",

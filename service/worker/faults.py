@@ -7,6 +7,7 @@ from enum import Enum
 import torch
 
 from restore import errors
+from restore.prior.memory import is_out_of_memory
 from service.problems import Code
 
 
@@ -18,16 +19,6 @@ class Fault(Enum):
     OTHER = "other"  # this call's own
 
 
-_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "failed to allocate memory",
-    "alloc_failed",
-    "bfcarena",
-    "bad_alloc",
-)
 _FATAL = (
     "cuda error",
     "cuda failure",
@@ -52,7 +43,7 @@ def classify(error: BaseException) -> Fault:
     if isinstance(error, errors.RestoreError):
         return Fault.OTHER if error.__cause__ is None else classify(error.__cause__)
     text = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(mark in text for mark in _MEMORY):
+    if is_out_of_memory(error):
         return Fault.MEMORY
     accelerator = getattr(torch, "AcceleratorError", None)
     if (accelerator is not None and isinstance(error, accelerator)) or any(mark in text for mark in _FATAL):

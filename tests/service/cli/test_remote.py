@@ -167,6 +167,7 @@ def test_an_existing_file_is_kept_unless_told(remote: Run, picture: Picture, tmp
     [
         (["denoise", "IN", "out.png", "--device", "auto"], "--device is about this machine"),
         (["denoise", "IN", "out.png", "--runtime", "torch"], "--runtime is about this machine"),
+        (["denoise", "IN", "out.png", "--tile", "64"], "--tile is about this machine"),
         (["denoise", "IN", "out.png", "--prior", "./folder"], "the name of a prior, not a folder"),
         (["denoise", "IN", "out.bmp"], "not bmp"),
         (["denoise", "IN", "folder/", "--format", "ppm"], "not ppm"),

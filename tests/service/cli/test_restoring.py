@@ -269,6 +269,19 @@ def test_unknown_devices_and_runtimes_end_with_3(
     assert option[1] in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_the_tile_is_the_user_s(
+    run: Run, picture: Picture, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restore.prior.tiled import Tiling
+
+    cut: list[int] = []
+    original = Tiling.cut
+    monkeypatch.setattr(Tiling, "cut", lambda self, *call: cut.append(self.tile) or original(self, *call))
+    done = run("denoise", picture(), tmp_path / "out.png", "--prior", tiny_prior, "--tile", 64)
+    assert done.exit_code == 0, done.output
+    assert set(cut) == {64}
+
+
 def test_corrupt_weights_end_with_3(run: Run, picture: Picture, tmp_path: Path, tiny_prior: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()

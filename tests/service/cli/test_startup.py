@@ -63,7 +63,7 @@ def test_every_task_has_the_same_common_options(run: Callable[..., Result], name
     text = run(name, "--help").stdout
     for option in (
         "--fidelity", "--steps", "--samples", "--strength", "--seed", "--uncertainty", "--prior", "--device",
-        "--runtime", "--format", "--json", "--overwrite", "--keep-gps", "--quiet",
+        "--runtime", "--tile", "--format", "--json", "--overwrite", "--keep-gps", "--quiet",
     ):  # fmt: skip
         assert option in text
 
