@@ -62,7 +62,11 @@ def environment(**extra: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    folder: Path, priors: Path | None = None, settings: Mapping[str, str] | None = None, program: str = PROGRAM
+    folder: Path,
+    priors: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    program: str = PROGRAM,
+    port: int = 0,
 ) -> Iterator[Server]:
     """Serve from a folder; ready when this begins, gone when it ends.
 
@@ -71,11 +75,12 @@ def serving(
         priors: of `make_tiny_prior`; the embedded prior otherwise.
         settings: variables.
         program: Python code that runs the command line.
+        port: 0 for any free one.
     """
     given = {"PELLUCID_DRAIN_SECONDS": "1", "PELLUCID_DEVICES": "cpu", "PELLUCID_THREADS": "1", **(settings or {})}
     if priors is not None:
         given |= {"PELLUCID_PRIORS": str(priors), "PELLUCID_PRIOR": "tiny"}
-    command = [sys.executable, "-c", program, "serve", "--port", "0", "--data-dir", str(folder / "data")]
+    command = [sys.executable, "-c", program, "serve", "--port", str(port), "--data-dir", str(folder / "data")]
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(

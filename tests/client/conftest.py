@@ -1,32 +1,25 @@
-"""A real server on a real socket, a proxy before it that breaks things, and both clients behind one face."""
+"""A real server process, a proxy before it that breaks things, and both clients behind one face."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import io
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from numpy.typing import NDArray
 from pellucid_client import AsyncClient, Client
 from PIL import Image
 
-from service.app import create_app
-from service.http import events
-from service.settings import Settings
 from tests.client.proxy import Proxy
-from tests.service.http.memory import MemoryIntake, MemoryService
+from tests.serving import serving
 
-#: Seconds that a step takes longer than it would, so that there is something to wait for.
-PACE = 0.01
+#: The real server, its steps slowed to a known pace; see there.
+PACED = f"import runpy; runpy.run_path({str(Path(__file__).with_name('paced_server.py'))!r}, run_name='__main__')"
 
 
 class Api:
@@ -85,41 +78,10 @@ async def _collected(iterator: Any, count: int | None) -> list[Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an untrained network of a few thousand weights, as training leaves it."""
-    import torch
-
-    from models.unet import DenoisingUNet
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("priors") / "tiny"
-    DenoisingUNet(channels=(8, 8), blocks=(1, 1), middle=1).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Iterator[int]:
-    """The port of a running server."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
-    service = MemoryService(tiny_prior, on_step=lambda: time.sleep(PACE), slots=8)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(create_app(settings, service, MemoryIntake()), log_level="warning", lifespan="on")
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 60
-        while not running.started:
-            assert thread.is_alive() and time.monotonic() < deadline
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        running.should_exit = True
-        thread.join(20)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server asks those who lost its events to wait for two seconds; not here."""
-    monkeypatch.setattr(events, "RETRY_MS", 20)
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_priors: Path) -> Iterator[int]:
+    """The port of a running server process."""
+    with serving(tmp_path_factory.mktemp("client-server"), tiny_priors, program=PACED) as running:
+        yield running.port
 
 
 @pytest.fixture
