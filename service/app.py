@@ -48,7 +48,7 @@ def create_app(
         app.state.parts = parts
         await parts.intake.start()
         await parts.service.start()
-        parts.drain.install(parts.service.drain)
+        parts.drain.install(parts.service.drain, parts.service.hurry)
         try:
             yield
         finally:

@@ -74,6 +74,7 @@ class RestorationService:
         self._draining = False
         self._drained: asyncio.Future[None] | None = None
         self._throughput = (-1.0, 0.0)
+        self._restarts = 0
 
     def _make_engine(self) -> Engine:
         if self.settings.engine != "local":
@@ -112,6 +113,10 @@ class RestorationService:
             self._draining = True
             self._drained = asyncio.ensure_future(self._drain())
         await asyncio.shield(self._drained)
+
+    async def hurry(self) -> None:
+        if self._draining:
+            await self.engine.stop(0.0)
 
     async def _drain(self) -> None:
         self._loops[:1] = await _cancelled(self._loops[:1])  # no more claims
@@ -234,7 +239,7 @@ class RestorationService:
             self._work.clear()
             try:
                 waiting = sum((await self._database(self.store.queued)).values())
-                jobs = await self._database(self._claim, free) if waiting else []
+                jobs = await self._claimed(free) if waiting else []
             except Exception:
                 log.exception("jobs cannot be claimed; trying again in %g s", POLL_SECONDS)
                 await asyncio.sleep(POLL_SECONDS)
@@ -245,6 +250,17 @@ class RestorationService:
                 await self._look()  # somebody may have asked to cancel while they were being claimed
             else:
                 await _first(self._work.wait(), POLL_SECONDS)
+
+    async def _claimed(self, number: int) -> list[Job]:
+        """Claim jobs; those whose claim is written while the dispatcher is stopped are given back."""
+        claiming = asyncio.ensure_future(self._database(self._claim, number))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            release, retention = self.store.release, self.settings.retention_seconds
+            for job in await claiming:
+                await self._database(release, job.id, job.fence, blame=False, retention_seconds=retention)
+            raise
 
     def _claim(self, number: int) -> list[Job]:
         return [*self.store.claim(self._presence.name, self.settings.lease_seconds, number)]
@@ -277,7 +293,10 @@ class RestorationService:
 
     async def _look(self) -> None:
         """Measure the queue and the workers, and stop what was asked to stop through another process."""
-        self.metrics.workers((status.device, status.state == "ready") for status in self.engine.status())
+        workers = self.engine.status()
+        self.metrics.workers((worker.device, worker.state == "ready") for worker in workers)
+        restarts, self._restarts = self._restarts, sum(worker.restarts for worker in workers)
+        self.metrics.restarts.inc(max(0, self._restarts - restarts))
         self.metrics.queued(await self._database(self.store.queued))
         if self._attempts:
             for job_id, _ in await self._database(self.store.cancellations, self._presence.name):

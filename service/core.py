@@ -33,6 +33,10 @@ class Service(Protocol):
         """Refuse new jobs (DRAINING); let running ones finish for `drain_seconds`, queue the rest again; stop."""
         ...
 
+    async def hurry(self) -> None:
+        """A drain that has begun waits no longer: what runs is queued again now."""
+        ...
+
     async def close(self) -> None:
         """Drain, then close the store; nothing may be asked of the service afterwards."""
         ...

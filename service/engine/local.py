@@ -10,10 +10,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from service.blobs import BlobStore, FsspecBlobStore
 from service.engine.protocol import DeviceStatus, Ticket, WorkerEvent
 from service.engine.supervisor import ENDS, Supervisor
-from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.worker.config import WorkerConfig
 
@@ -116,30 +114,6 @@ class LocalEngine:
     def _change(self) -> None:
         self._changed.set()
         self.on_change()
-
-
-def create_engine(settings: Settings, blobs: BlobStore, metrics: Metrics) -> LocalEngine:
-    """The engine of a server, its workers' counts in the server's metrics.
-
-    Args:
-        settings: of the server.
-        blobs: the server's; the workers open the same place.
-        metrics: told what the workers did.
-    """
-    if not isinstance(blobs, FsspecBlobStore):
-        raise TypeError(f"workers open blobs by URL, which {type(blobs).__name__} has not")
-    engine = LocalEngine(settings, blobs.url, on_report=metrics.absorb)
-    restarts = [0]
-
-    def changed() -> None:
-        workers = engine.status()
-        metrics.workers((worker.device, worker.state == "ready") for worker in workers)
-        total = sum(worker.restarts for worker in workers)
-        metrics.restarts.inc(total - restarts[0])
-        restarts[0] = total
-
-    engine.on_change = changed
-    return engine
 
 
 async def _devices(wanted: str) -> list[str]:

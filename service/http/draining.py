@@ -2,7 +2,8 @@
 
 On SIGTERM or SIGINT, before the listening socket closes: readiness fails, new work is answered 503, running jobs finish
 or go back to the queue, and everyone who waits is answered. Only then does the signal reach the server's own handler,
-which closes the socket and the idle connections. A second signal reaches it at once.
+which closes the socket and the idle connections. A second signal reaches it at once, and running jobs go back to the
+queue instead of being finished.
 """
 
 from __future__ import annotations
@@ -34,16 +35,23 @@ class Drain:
         self.begun, self.over = asyncio.Event(), asyncio.Event()
         self._previous: dict[int, Any] = {}
         self._task: asyncio.Task[None] | None = None
+        self._hurrying: list[asyncio.Future[None]] = []
         self._signalled = False
 
-    def install(self, drain: Callable[[], Awaitable[None]]) -> None:
-        """Catch the signals, where this is the main thread."""
+    def install(self, drain: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]]) -> None:
+        """Catch the signals, where this is the main thread.
+
+        Args:
+            drain: called at the first.
+            hurry: called at each further one.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             if self._signalled:
+                loop.call_soon_threadsafe(self._hurry, hurry)
                 self._forward(number, frame)
             else:
                 self._signalled = True
@@ -55,6 +63,9 @@ class Drain:
     def _begin(self, drain: Callable[[], Awaitable[None]], number: int) -> None:
         self.begun.set()
         self._task = asyncio.ensure_future(self._run(drain, number))
+
+    def _hurry(self, hurry: Callable[[], Awaitable[None]]) -> None:
+        self._hurrying.append(asyncio.ensure_future(hurry()))
 
     async def _run(self, drain: Callable[[], Awaitable[None]], number: int) -> None:
         notice = asyncio.ensure_future(asyncio.sleep(NOTICE_SECONDS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 import warnings
@@ -21,6 +22,8 @@ ANSWER = struct.Struct(">I")
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    # A service manager's SIGTERM reaches every process of the service: when to end is the server's business.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers
     warnings.simplefilter("ignore")

@@ -128,6 +128,9 @@ class MemoryService:
 
         self._restorer = await asyncio.to_thread(load)
 
+    async def hurry(self) -> None:
+        return
+
     async def drain(self) -> None:
         self.draining = True
         running = [task for task in self._tasks if not task.done()]

@@ -1,14 +1,18 @@
 """Priors that cost nothing, or go wrong on purpose. A worker gets them through `WorkerConfig.loader` only.
 
 A name is "KIND" or "KIND:key=value,...": "slow:seconds=0.1", "oom:rows=2", "oom:side=64,from=3", "nan:at=2"; with
-then=1 the call after has too little memory, with then=2 it loses the device. "oom:side=64,at=3,nan=5" does both.
+then=1 the call after has too little memory, with then=2 it loses the device. "oom:side=64,at=3,nan=5" does both. With
+once=N it goes wrong once in the life of the folder that PELLUCID_TEST_MARKERS names, whatever the number of processes.
+REST names cannot hold ":", "," and "=": "slow-seconds_0.1-from_3" is the same as "slow:seconds=0.1,from=3".
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -39,14 +43,15 @@ class Cheap:
 
     def _now(self):
         """Whether this call is one that goes wrong."""
-        if "at" in self.options:
-            return self.calls == self.options["at"]
-        return self.calls >= self.options.get("from", 1)
+        first = self.options.get("from", 1)
+        now = self.calls == self.options["at"] if "at" in self.options else self.calls >= first
+        return now and ("once" not in self.options or first_time(self.options["once"]))
 
     def _slow(self, x):
         time.sleep(self.options.get("seconds", 0.05) * len(x))
 
     def _crash(self, x):
+        time.sleep(self.options.get("seconds", 0.0))
         if self._now():
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -77,9 +82,18 @@ class Cheap:
             raise ValueError("too bright")
 
 
+def first_time(number):
+    """Whether nobody has asked this before, in any process."""
+    try:
+        (Path(os.environ["PELLUCID_TEST_MARKERS"]) / f"{number:g}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def load(name=None, *, runtime="auto", device="auto"):
-    kind, _, rest = (name or "cheap").partition(":")
-    options = {key: float(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
+    kind, *pairs = re.split("[:,-]", name or "cheap")
+    options = {key: float(value) for key, value in (re.split("[=_]", pair) for pair in pairs)}
     if kind == "unloadable":
         raise RuntimeError(FATAL if "fatal" in options else "no such file")
     denoiser = Cheap(name or "cheap", kind, options)
