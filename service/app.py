@@ -61,9 +61,10 @@ def create_app(
 
     app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.settings = chosen
-    for module in (restore, jobs, results, uploads, models, health, page):
-        app.include_router(module.router)
-    errors.install(app)
+    routers = [module.router for module in (restore, jobs, results, uploads, models, health, page)]
+    for router in routers:
+        app.include_router(router)
+    errors.install(app, [route for router in routers for route in router.routes])
     openapi.install(app, auth=chosen.keys_required)
     if chosen.metrics:
         app.add_route("/metrics", metrics.answer, methods=["GET"], include_in_schema=False)

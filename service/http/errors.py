@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from service.http.validation import field_errors
 from service.problems import Code, Problem
@@ -107,17 +107,22 @@ def answer(request: Request, problem: Problem, job: str | None = None) -> Respon
     return Response(details.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
     """Those that the path takes: of all its routes, while the router names those of the first."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return found
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error of `app` a problem.
+
+    Args:
+        app: of FastAPI.
+        routes: those that Allow tells of; `app.routes` holds routers, which do not tell theirs.
+    """
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -132,7 +137,7 @@ def install(app: FastAPI) -> None:
         response = answer(request, Problem(code, words.get(error.status_code, str(error.detail))))
         response.headers.update(error.headers or {})
         if error.status_code == 405:
-            response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+            response.headers["Allow"] = ", ".join(sorted(_methods(request, [*request.app.routes, *routes])))
         return response
 
     async def on_validation(request: Request, error: Exception) -> Response:

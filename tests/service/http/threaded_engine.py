@@ -36,7 +36,7 @@ class ThreadedEngine:
         self.slots, self.state = s.jobs_at_once, "ready"
         self.worker = DeviceWorker(config, FsspecBlobStore(blob_url), self._say)
         self.tickets: dict[tuple[str, int], asyncio.Queue[WorkerEvent]] = {}
-        self.steps = 0
+        self.steps = self.restarts = 0
         self._on_report = on_report
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self.worker.serve, name="worker")
@@ -87,7 +87,7 @@ class ThreadedEngine:
         return self.slots - len(self.tickets)
 
     def status(self) -> Sequence[DeviceStatus]:
-        return [DeviceStatus("cpu", self.state, len(self.tickets), 0)]  # type: ignore[arg-type]
+        return [DeviceStatus("cpu", self.state, len(self.tickets), self.restarts)]  # type: ignore[arg-type]
 
     async def stop(self, seconds: float) -> None:
         self.slots = 0
