@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from restore.errors import RuntimeUnavailableError
 from restore.prior.padding import reflect_pad
 from restore.prior.protocol import ErrorTable, PriorInfo
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+#: What reduced precisions are computed in.
+REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: Below this noise level the answer is the input to within 1/30 of an 8-bit step; log(0) must not be asked for.
 SMALLEST_SIGMA = 1e-4
@@ -88,11 +91,14 @@ class TorchDenoiser:
             moved to the device, frozen, and its convolutions stored in the precision used.
         info: its facts, see `network_info`.
         device: where it runs.
-        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware has it.
+        precision: "fp32", "bf16" or "fp16" (autocast; fp16 on CUDA devices only), or "auto": bf16 where the hardware
+            has it.
 
     Raises:
         RuntimeUnavailableError: no such precision, or no such device here.
     """
+
+    runtime = "torch"
 
     def __init__(
         self, network: nn.Module, info: PriorInfo, device: torch.device | str = "cpu", precision: str = "auto"
@@ -102,19 +108,22 @@ class TorchDenoiser:
         self.device = torch.device(device)
         if precision == "auto":
             precision = "bf16" if bf16_in_hardware(self.device) else "fp32"
+        if precision == "fp16" and self.device.type != "cuda":
+            raise RuntimeUnavailableError(f"fp16 is slower than fp32 on {self.device}; choose fp32, bf16 or auto")
         self.precision = precision
+        self._reduced = REDUCED.get(precision)
         try:
             nn.Module.to(network, self.device, torch.float32)
         except (RuntimeError, AssertionError) as error:
             raise RuntimeUnavailableError(f"cannot use the device {self.device}: {error}") from error
-        if precision == "bf16":
+        if self._reduced is not None:
             # Autocast would round these weights anew in every call; the noise embedding stays in float32.
             for part in network.modules():
                 if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-                    part.to(torch.bfloat16)
+                    part.to(self._reduced)
         nn.Module.to(network, memory_format=torch.channels_last)
         self._network = network.eval().requires_grad_(False)
-        self._info = info
+        self._info = replace(info, runtime=f"{self.runtime}:{precision}")
 
     @property
     def info(self) -> PriorInfo:
@@ -128,7 +137,7 @@ class TorchDenoiser:
             padded = reflect_pad(x.float(), -(-height // multiple) * multiple, -(-width // multiple) * multiple)
             padded = padded.to(self.device).contiguous(memory_format=torch.channels_last)
             levels = sigma.to(self.device, torch.float32).clamp(min=SMALLEST_SIGMA)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.autocast(self.device.type, self._reduced or torch.bfloat16, enabled=self._reduced is not None):
                 answer: Tensor = self._network(padded, levels)
             # Clipping would hide an overflow: infinity is passed on as NaN.
             answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Errors of reading, fetching and registering checkpoints, each a kind of what the core knows.
+"""Errors of reading, fetching, registering and exporting checkpoints, each a kind of what the core knows.
 
 PriorError
 |-- CorruptWeightsError            damaged, or not the registered file
@@ -9,7 +9,10 @@ PriorError
 |-- UnsupportedNetworkError        sound, but no prior that can be used here
 |-- SelfTestError                  it does not denoise
 |-- NotPulledError                 known, but its files are not on this machine
-`-- DownloadError                  they could not be fetched
+|-- DownloadError                  they could not be fetched
+|-- UnsafeNetworkFileError         an exported network that refers to other files or holds compiled code
+`-- ExportError                    it cannot be exported
+    `-- ParityError                    the exported network does not answer as the original does
 """
 
 from __future__ import annotations
@@ -63,3 +66,21 @@ class DownloadError(PriorError):
     """Files that could not be fetched."""
 
     code = "download"
+
+
+class UnsafeNetworkFileError(PriorError):
+    """An exported network that is not the expected file, refers to other files, or holds compiled code."""
+
+    code = "unsafe_network_file"
+
+
+class ExportError(PriorError):
+    """A network that cannot be exported, or not here."""
+
+    code = "export"
+
+
+class ParityError(ExportError):
+    """An exported network that does not answer as the original does."""
+
+    code = "parity"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restore.errors import RuntimeUnavailableError
+from models.runtime.names import PRECISIONS, RUNTIMES, Choice
 
 if TYPE_CHECKING:
     import torch
@@ -15,18 +15,16 @@ if TYPE_CHECKING:
 
     from restore.prior.protocol import Denoiser, PriorInfo
 
-#: What can be asked for; "auto" is the fastest one known to answer as torch does on this machine.
-RUNTIMES = ("auto", "torch")
+__all__ = ["PRECISIONS", "RUNTIMES", "Choice", "build", "check_runtime"]
 
 
 def check_runtime(runtime: str) -> None:
     """Refuse a runtime that does not exist.
 
     Raises:
-        RuntimeUnavailableError: not one of `RUNTIMES`.
+        RuntimeUnavailableError: not one of `RUNTIMES`, or a precision that it does not have.
     """
-    if runtime not in RUNTIMES:
-        raise RuntimeUnavailableError(f"no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    Choice.parse(runtime)
 
 
 def build(
@@ -40,20 +38,24 @@ def build(
 ) -> Denoiser:
     """A network as a denoiser of tiles: sizes up to what memory holds, not cut up here.
 
+    What another runtime than torch needs, an exported graph, is made when it is first asked for (some ten seconds)
+    and kept in a private folder (`models.runtime.cache`).
+
     Args:
         network: any module that answers `forward(x [N, 3, H, W] float32, sigma [N] float32)` with the denoised
             pictures, for H and W divisible by `info.multiple_of`; taken over: moved, frozen, its layout changed.
         info: its facts.
         device: "cpu", "cuda", "cuda:N" or such a `torch.device`.
-        runtime: one of `RUNTIMES`.
-        precision: "auto", or one that the runtime knows.
-        digest: "sha256:..." of the weights, by which what was exported or measured is found again; `info.digest`
-            when empty.
+        runtime: one of `RUNTIMES`, perhaps with a precision: "openvino:bf16". The answer's `info.runtime` says which
+            one it became.
+        precision: of a runtime given without one.
+        digest: "sha256:..." of the weights, reported; `info.digest` when empty.
 
     Raises:
-        RuntimeUnavailableError: no such runtime, device or precision here.
+        RuntimeUnavailableError: no such runtime, device or precision here; never is another one taken instead.
+        ExportError: the network cannot be exported for that runtime.
     """
-    check_runtime(runtime)
-    from models.denoiser import TorchDenoiser
+    choice = Choice.parse(runtime, precision)
+    from models.runtime.building import build_choice
 
-    return TorchDenoiser(network, info, device, precision)
+    return build_choice(choice, network, info, device)

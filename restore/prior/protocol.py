@@ -49,6 +49,7 @@ class PriorInfo:
         sigma_data: standard deviation of its training pictures in [-1, 1] (EDM).
         error_table: v(sigma); None when it was not measured.
         digest: "sha256:..." of the weights; empty when there are none.
+        runtime: what executes it and in which precision, such as "torch:bf16"; empty when that is not told.
     """
 
     name: str
@@ -62,6 +63,7 @@ class PriorInfo:
     sigma_data: float = 0.5
     error_table: ErrorTable | None = None
     digest: str = ""
+    runtime: str = ""
 
     def variance(self, sigma: Tensor) -> Tensor:
         """v(sigma), the variance of the prior's estimate around the truth: measured where a table exists, else

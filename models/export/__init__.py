@@ -1,0 +1,75 @@
+"""Priors as files for other runtimes: `export_onnx` and what it is made of.
+
+Every file is checked against PyTorch and has a report of that beside it; one that answers otherwise is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ExportError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from restore.prior.protocol import Denoiser, PriorInfo
+
+FORMATS = ("onnx",)
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+__all__ = ["FORMATS", "PRECISIONS", "export_onnx"]
+
+
+def export_onnx(network: nn.Module, info: PriorInfo, path: Path, precision: str = "fp32") -> dict[str, Any]:
+    """Write a network as an ONNX file and the parity report beside it (NAME.onnx.json).
+
+    Args:
+        network: `forward(x [N, 3, H, W], sigma [N])`, float32 on the CPU; not changed.
+        info: its facts.
+        path: of the file.
+        precision: one of `PRECISIONS`.
+
+    Returns:
+        The report.
+
+    Raises:
+        ExportError: the network cannot be exported.
+        ParityError: the exported network does not answer as the original; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise ExportError(f"no precision {precision!r} for an ONNX file; choose one of {', '.join(PRECISIONS)}")
+    from models.export.precisions import graph
+    from models.export.report import describe, refuse_outside, write_all
+    from models.parity import TOLERANCES, compare
+
+    model = graph(network, info, precision)
+    data = model.SerializeToString()
+    parity = compare(_original(network, info), _runnable(model, info, precision))
+    refuse_outside(parity, TOLERANCES[precision], f"{info.name} in {precision}")
+    report = describe(data, info, "onnx", precision, parity)
+    write_all(path, data, report)
+    return report
+
+
+def _original(network: nn.Module, info: PriorInfo) -> Denoiser:
+    """The network itself, untouched: `TorchDenoiser` changes the layout of what it is given."""
+    import copy
+
+    from models.denoiser import TorchDenoiser
+
+    return TorchDenoiser(copy.deepcopy(network), info, "cpu", "fp32")
+
+
+def _runnable(model: Any, info: PriorInfo, precision: str) -> Denoiser:
+    """A graph as a denoiser on this machine, whatever its precision."""
+    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser
+
+    if precision != "bf16":
+        return OnnxRuntimeDenoiser(model.SerializeToString(), info, "cpu", precision)
+    from models.export.half import rounding_in_float32
+
+    # No CPU build of ONNX Runtime convolves in bfloat16.
+    data = rounding_in_float32(model).SerializeToString()
+    return OnnxRuntimeDenoiser(data, info, "cpu", precision, literal=True)

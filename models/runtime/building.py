@@ -1,0 +1,63 @@
+"""From a network and a choice to a denoiser."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from models.denoiser import TorchDenoiser, bf16_in_hardware
+from models.runtime import cache
+from models.runtime.names import Choice
+from restore.errors import RuntimeUnavailableError
+from restore.prior.protocol import Denoiser, PriorInfo
+
+
+def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device | str) -> Denoiser:
+    """The denoiser of a choice; see `models.runtime.build`."""
+    place = torch.device(device)
+    if choice.runtime == "auto":
+        choice = Choice("torch")
+    if choice.runtime == "torch":
+        return TorchDenoiser(network, info, place, choice.precision)
+    if choice.runtime == "openvino":
+        return _open_vino(choice, network, info, place)
+    return _onnx_runtime(choice, network, info, place)
+
+
+def exported(network: nn.Module, info: PriorInfo, precision: str = "fp32") -> bytes:
+    """The ONNX file of a network, from the private folder or made now.
+
+    Raises:
+        ExportError: it cannot be exported.
+    """
+    mark = cache.fingerprint(network)
+    stored = cache.stored_graph(mark, precision)
+    if stored is not None:
+        return stored[0]
+    from models.export.precisions import graph
+
+    data: bytes = graph(network, info, precision).SerializeToString()
+    cache.store_graph(mark, precision, data, {"prior": info.name, "digest": info.digest, "precision": precision})
+    return data
+
+
+def _open_vino(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
+    if device.type != "cpu":
+        raise RuntimeUnavailableError(f"openvino runs on the CPU, not on {device}")
+    from models.runtime.open_vino import OpenVinoDenoiser, load_module
+
+    load_module()  # before a long export
+    precision = choice.precision
+    if precision == "auto":
+        precision = "bf16" if bf16_in_hardware(device) else "fp32"
+    return OpenVinoDenoiser(exported(network, info), info, precision)
+
+
+def _onnx_runtime(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
+    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser, load_module
+
+    load_module()
+    precision = choice.precision
+    if precision == "auto":
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    return OnnxRuntimeDenoiser(exported(network, info, precision), info, device, precision)
