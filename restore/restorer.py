@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -119,6 +121,57 @@ class Restorer:
             except StarvedError as error:
                 starved = StarvedError(error.side)
             tiles.shrink(starved)
+
+    def restore_file(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        task: str = "auto",
+        *,
+        keep_gps: bool = False,
+        on_step: OnStep | None = None,
+        cancelled: Cancelled | None = None,
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Restore one file into another, large ones without ever holding the picture where that is possible.
+
+        Denoising at fidelity 1 of PNG, JPEG or TIFF files from 32 megapixels on is done in strips; the report then
+        says "streamed". Anything else is what `restore` and `Result.save` do.
+
+        Args:
+            source: the picture.
+            target: the suffix chooses the format; an existing file is replaced only when the result is complete.
+            task: see `restore`.
+            keep_gps: keep the place in the metadata.
+            on_step: see `restore`; of a streamed picture every band of tiles is a step.
+            cancelled: see `restore`.
+            **parameters: see `restore`.
+
+        Returns:
+            the report, see `Result`.
+
+        Raises:
+            RestoreError: one of the typed errors of `restore.errors`.
+        """
+        from restore import streaming
+        from restore.images.formats import format_of
+
+        format_of(target)
+        settings = read_parameters(parameters)
+        stream = streaming.open_large(Path(source))
+        if stream is not None:
+            try:
+                if streaming.obstacle(stream, Path(target), task, settings, self.denoiser) is None:
+                    assert isinstance(self.denoiser, TiledDenoiser)
+                    return streaming.denoise_file(
+                        stream, Path(target), settings, self.denoiser, fixed_tile=self.tile is not None,
+                        keep_gps=keep_gps, on_step=on_step, cancelled=cancelled,
+                    )  # fmt: skip
+            finally:
+                stream.close()
+        result = self.restore(os.fspath(source), task, on_step=on_step, cancelled=cancelled, **parameters)
+        result.save(target, keep_gps=keep_gps)
+        return result.report
 
     def denoise(self, image: ImageSource, **options: Any) -> Result:
         """Remove additive noise; `noise` gives its standard deviation (0-255) or "auto"."""

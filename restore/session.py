@@ -15,7 +15,7 @@ from restore.result import Result
 from restore.sampling.protocol import Problem, RowNoise, Sampling
 from restore.tasks import TASKS
 from restore.tasks.parameters import Parameters
-from restore.tasks.plan import Source
+from restore.tasks.plan import Plan, Source
 
 
 class Restoration:
@@ -109,17 +109,8 @@ class Restoration:
         if settings.strength < 1.0:
             given = self.picture.image if plan.baseline is None else plan.baseline()
             restored = torch.lerp(given, restored, settings.strength)
-        report = {
-            "task": self.task,
-            "parameters": _described(settings, plan.effective),
-            "found": plan.found,
-            "seed": settings.seed,
-            "nfe": self.calls,
-            "seconds": round(seconds, 3),
-            "prior": self.prior.name,
-            "digest": self.prior.digest,
-            "warnings": [*self.picture.warnings, *plan.warnings],
-        }
+        warnings = [*self.picture.warnings, *plan.warnings]
+        report = describe(self.task, settings, plan, self.prior, self.calls, seconds, warnings)
         picture = self.picture.coloured() if plan.colour else self.picture
         return Result(restored.clamp_(-1.0, 1.0), spread, picture, report)
 
@@ -138,6 +129,23 @@ def read_parameters(given: dict[str, Any]) -> Parameters:
         return Parameters(**given)
     except TypeError as error:
         raise ParameterError(str(error)) from error
+
+
+def describe(
+    task: str, settings: Parameters, plan: Plan, prior: PriorInfo, calls: int, seconds: float, warnings: list[str]
+) -> dict[str, Any]:
+    """The report of a restoration, see `restore.result.Result`."""
+    return {
+        "task": task,
+        "parameters": _described(settings, plan.effective),
+        "found": plan.found,
+        "seed": settings.seed,
+        "nfe": calls,
+        "seconds": round(seconds, 3),
+        "prior": prior.name,
+        "digest": prior.digest,
+        "warnings": warnings,
+    }
 
 
 def _described(settings: Parameters, effective: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,20 @@ def read(data: bytes, kind: str, limits: Limits, name: str) -> Raster:
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32, copy=False)
         check_floats(samples, name)
+    return described(image, data, kind, xmp, frames, samples)
+
+
+def described(image: Any, data: bytes, kind: str, xmp: bytes | None, frames: int, samples: Samples) -> Raster:
+    """Samples, or some of their rows, with everything else an opened image holds.
+
+    Args:
+        image: see `open_checked`.
+        data: likewise.
+        kind: of the file.
+        xmp: see `open_checked`.
+        frames: likewise.
+        samples: [h, W, bands].
+    """
     space = space_of(image)
     count = CHANNELS[space]
     alpha = np.ascontiguousarray(samples[..., count]) if image.bands > count else None
@@ -146,8 +161,45 @@ def write(raster: Raster, kind: str, *, quality: int | None, lossless: bool) -> 
     if kind == "ppm":
         return netpbm.write(raster.samples)
     samples = raster.samples if raster.alpha is None else np.dstack([raster.samples, raster.alpha])
-    image = _wrap(samples, raster.space)
-    options = _options(kind, samples, raster.space, quality, lossless)
+    image, options = _prepared(_wrap(samples, raster.space), raster, kind, quality, lossless)
+    data: bytes = image.write_to_buffer("." + kind, **options)
+    if kind == "png":
+        return containers.png_with(data, raster.exif, raster.xmp)
+    if kind == "jpeg":
+        return containers.jpeg_with(data, raster.exif, raster.xmp)
+    if kind == "webp":
+        width, height = samples.shape[1], samples.shape[0]
+        return containers.webp_with(data, raster.exif, raster.xmp, width, height, raster.alpha is not None)
+    if kind == "tiff" and raster.exif:
+        return tiff_exif.add(data, raster.exif)
+    return data
+
+
+#: Formats that `write_rows` knows; they are encoded row by row.
+STREAMED = ("png", "jpeg", "tiff")
+
+
+def write_rows(rows: Path, size: tuple[int, int], raster: Raster, kind: str, target: Path) -> None:
+    """Encode samples from a file into another, holding few rows at a time.
+
+    Args:
+        rows: file of the samples, interleaved, alpha last, and nothing else.
+        size: (width, height).
+        raster: everything but the samples; of those, and of alpha, only the type and the number of channels count.
+        kind: one of `STREAMED`; a TIFF file is written without EXIF.
+        target: is written, and replaced.
+    """
+    bands = raster.samples.shape[2] + (raster.alpha is not None)
+    formats = {np.dtype(v): k for k, v in _DTYPES.items()}
+    source = pyvips.Image.rawload(str(rows), *size, bands, format=formats[raster.samples.dtype], access="sequential")
+    image = source.copy(interpretation=_interpretation(raster.space, raster.samples.dtype))
+    image, options = _prepared(image, raster, kind, None, True)
+    image.write_to_file(str(target.with_suffix("." + kind)), **options)
+
+
+def _prepared(image: Any, raster: Raster, kind: str, quality: int | None, lossless: bool) -> tuple[Any, dict[str, Any]]:
+    """An image with its blocks and resolution, and what to tell the encoder."""
+    options = _options(kind, raster.samples.dtype, quality, lossless)
     blocks = {"icc-profile-data": raster.icc}
     if kind in ("tiff", "avif"):
         blocks["xmp-data"] = raster.xmp
@@ -162,17 +214,7 @@ def write(raster: Raster, kind: str, *, quality: int | None, lossless: bool) -> 
     image = image.copy(xres=dots[0] / 25.4, yres=dots[1] / 25.4)
     # Without a list of what to keep, libvips writes an EXIF block of its own making.
     keep = "icc|xmp|iptc" + ("|exif" if "exif-data" in blocks else "")
-    data: bytes = image.write_to_buffer("." + kind, keep=keep, **options)
-    if kind == "png":
-        return containers.png_with(data, raster.exif, raster.xmp)
-    if kind == "jpeg":
-        return containers.jpeg_with(data, raster.exif, raster.xmp)
-    if kind == "webp":
-        width, height = samples.shape[1], samples.shape[0]
-        return containers.webp_with(data, raster.exif, raster.xmp, width, height, raster.alpha is not None)
-    if kind == "tiff" and raster.exif:
-        return tiff_exif.add(data, raster.exif)
-    return data
+    return image, {"keep": keep, **options}
 
 
 def to_srgb(samples: Samples, space: Space, profile: bytes | None) -> Samples:
@@ -224,25 +266,28 @@ def _wrap(samples: Samples, space: Space) -> Any:
     height, width, bands = samples.shape
     formats = {np.dtype(v): k for k, v in _DTYPES.items()}
     image = pyvips.Image.new_from_memory(samples.data, width, height, bands, formats[samples.dtype])
-    wide = samples.dtype == np.uint16
-    interpretation = {"grey": "grey16" if wide else "b-w", "rgb": "rgb16" if wide else "srgb", "cmyk": "cmyk"}[space]
-    return image.copy(interpretation=interpretation)
+    return image.copy(interpretation=_interpretation(space, samples.dtype))
 
 
-def _options(kind: str, samples: Samples, space: Space, quality: int | None, lossless: bool) -> dict[str, Any]:
+def _interpretation(space: Space, dtype: Any) -> str:
+    wide = dtype == np.uint16
+    return {"grey": "grey16" if wide else "b-w", "rgb": "rgb16" if wide else "srgb", "cmyk": "cmyk"}[space]
+
+
+def _options(kind: str, dtype: Any, quality: int | None, lossless: bool) -> dict[str, Any]:
     if kind == "jpeg":
         return {"Q": quality or 95, "subsample_mode": "off", "optimize_coding": True}
     if kind == "webp":
         return {"lossless": True, "exact": True} if lossless else {"Q": quality or 95, "smart_subsample": True}
     if kind == "avif":
-        bits = 8 if samples.dtype == np.uint8 else 12
+        bits = 8 if dtype == np.uint8 else 12
         how = {"lossless": True} if lossless else {"Q": quality or 90}
         return {**how, "subsample_mode": "off", "bitdepth": bits, "compression": "av1", "effort": 4}
     if kind == "tiff":
-        predictor = "float" if samples.dtype.kind == "f" else "horizontal"
+        predictor = "float" if dtype.kind == "f" else "horizontal"
         return {"compression": "deflate", "predictor": predictor}
     if kind == "png":
-        return {"compression": 6, "bitdepth": 16 if samples.dtype == np.uint16 else 8}
+        return {"compression": 6, "bitdepth": 16 if dtype == np.uint16 else 8}
     return {}
 
 

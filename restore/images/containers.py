@@ -40,7 +40,8 @@ def png_essentials(data: bytes) -> tuple[bytes, bytes | None, int]:
     for kind, start, end in _png_chunks(data):
         if kind in (b"tEXt", b"zTXt", b"iTXt"):
             texts += 1
-            if kind == b"iTXt" and xmp is None and data.startswith(_XMP_KEYWORD, start + 8):
+            keyword = data[start + 8 : start + 8 + len(_XMP_KEYWORD)]
+            if kind == b"iTXt" and xmp is None and keyword == _XMP_KEYWORD:
                 xmp = _international_text(data[start + 8 : end - 4])
             continue
         if kind == b"acTL" and end - start >= 16:

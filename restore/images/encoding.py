@@ -62,13 +62,13 @@ def encode(
     height, width = _checked(restored)
     if max(width, height) > kind.max_side:
         raise OutputError(f"{width} x {height} pixels do not fit into {kind.name.upper()}; use .png or .tif")
-    picture = _space_for(picture, kind, notes)
+    picture = space_for(picture, kind, notes)
     samples, alpha = _samples(picture, restored)
     samples, alpha = _depth_for(kind, samples, alpha, notes)
     samples, alpha = _alpha_for(kind, picture, samples, alpha, notes)
     if not kind.grey and picture.grey:
         samples = np.repeat(samples, 3, axis=2)
-    facts, packet, iptc = _metadata_for(kind, picture, width, height, keep_gps, notes)
+    facts, packet, iptc = metadata_for(kind, picture, width, height, keep_gps, notes)
     raster = Raster(
         samples=samples,
         space="rgb" if not kind.grey and picture.grey else picture.space,
@@ -142,28 +142,42 @@ def _samples(picture: Picture, restored: Tensor) -> tuple[Samples, Samples | Non
     height, width = int(restored.shape[2]), int(restored.shape[3])
     same_size = (height, width) == (picture.height, picture.width)
     original = picture.samples if same_size else None
-    full = np.float32(_FULL[picture.depth])
     out: Samples | None = None
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         rgb = _strip(restored, top, rows)
         if not np.isfinite(rgb).all():
             raise NumericalError("the restored picture holds NaN or infinity")
-        values = picture.colours.encode(np.clip(rgb, 0.0, 1.0))
-        if original is not None:
-            core = _strip(picture.image, top, rows)
-            before = original[top : top + rows]
-            if picture.space == "cmyk":
-                kept = (rgb == core).all(axis=2, keepdims=True)
-                values = np.where(kept, before.astype(np.float32) / full, values)
-            else:
-                values = before.astype(np.float32) / full + (values - picture.colours.encode(core))
+        same = None if original is None else (_strip(picture.image, top, rows), original[top : top + rows])
+        strip = strip_samples(picture, rgb, same)
         if out is None:
-            out = np.empty((height, width, values.shape[2]), _DTYPES[picture.depth])
-        values = np.clip(values, 0.0, 1.0) * full
-        out[top : top + rows] = values if picture.depth == "float" else np.rint(values)
+            out = np.empty((height, width, strip.shape[2]), strip.dtype)
+        out[top : top + rows] = strip
     assert out is not None
     return out, _alpha(picture, height, width)
+
+
+def strip_samples(picture: Picture, rgb: Floats, same: tuple[Floats, Samples] | None) -> Samples:
+    """Rows of a result in the picture's depth and space.
+
+    Args:
+        picture: facts of the source.
+        rgb: [h, W, 3] in [0, 1]; values beyond are clipped.
+        same: the core's own rows like `rgb` and the file's samples [h, W, C] of a result of the source's size; only
+            the change is converted then.
+    """
+    full = np.float32(_FULL[picture.depth])
+    values = picture.colours.encode(np.clip(rgb, 0.0, 1.0))
+    if same is not None:
+        core, before = same
+        if picture.space == "cmyk":
+            kept = (rgb == core).all(axis=2, keepdims=True)
+            values = np.where(kept, before.astype(np.float32) / full, values)
+        else:
+            values = before.astype(np.float32) / full + (values - picture.colours.encode(core))
+    values = np.clip(values, 0.0, 1.0) * full
+    whole: Samples = values if picture.depth == "float" else np.rint(values)
+    return whole.astype(_DTYPES[picture.depth])
 
 
 def _strip(image: Tensor, top: int, rows: int) -> Floats:
@@ -184,7 +198,7 @@ def _alpha(picture: Picture, height: int, width: int) -> Samples | None:
     return resized.clip(0.0, 1.0) if alpha.dtype == np.float32 else resized
 
 
-def _space_for(picture: Picture, kind: Format, notes: list[str]) -> Picture:
+def space_for(picture: Picture, kind: Format, notes: list[str]) -> Picture:
     """The picture in its own space if the format can hold it, in sRGB otherwise."""
     name = kind.name.upper()
     if picture.space == "cmyk" and not kind.cmyk:
@@ -245,7 +259,7 @@ def _alpha_for(
     return np.rint(flat).astype(samples.dtype), None
 
 
-def _metadata_for(
+def metadata_for(
     kind: Format, picture: Picture, width: int, height: int, keep_gps: bool, notes: list[str]
 ) -> tuple[bytes | None, bytes | None, bytes | None]:
     """EXIF, XMP and IPTC for the result. What cannot be read cannot be promised to be free of the place: it goes."""

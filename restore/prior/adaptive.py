@@ -33,15 +33,17 @@ class AdaptiveTiles:
     Args:
         tiled: how the work begins.
         fixed: the tile was the user's choice and is not changed.
+        denoiser: answers for tiles instead of the tiled one's own.
 
     Attributes:
+        tiling: how calls are cut now.
         degraded: what was changed for want of memory, such as "tile=256;reason=oom"; None when nothing was.
         warnings: the same in words.
     """
 
-    def __init__(self, tiled: TiledDenoiser, *, fixed: bool = False) -> None:
-        self._denoiser: Denoiser = tiled.denoiser
-        self._tiling: Tiling = tiled.tiling
+    def __init__(self, tiled: TiledDenoiser, *, fixed: bool = False, denoiser: Denoiser | None = None) -> None:
+        self._denoiser: Denoiser = tiled.denoiser if denoiser is None else denoiser
+        self.tiling: Tiling = tiled.tiling
         self._batch, self._fixed = tiled.max_batch, fixed
         self.info: PriorInfo = tiled.info
         self.degraded: str | None = None
@@ -53,7 +55,16 @@ class AdaptiveTiles:
         Raises:
             StarvedError: one tile alone is too much.
         """
-        call = self._tiling.cut(x, sigma)
+        call = self.tiling.cut(x, sigma)
+        self.answer(call)
+        return call.result()
+
+    def answer(self, call: TiledCall) -> None:
+        """Denoise the tiles of a call.
+
+        Raises:
+            StarvedError: one tile alone is too much.
+        """
         while not call.done:
             count = min(self._batch, len(call) - call.added)
             error = self._answer(call, count)
@@ -62,7 +73,7 @@ class AdaptiveTiles:
             if not is_out_of_memory(error):
                 raise error
             # Outside the except block, whose traceback would keep the call's tensors alive.
-            release(x.device)
+            release(call.device)
             if count == 1:
                 raise StarvedError(max(call.shape))
             self._batch = -(-count // 2)
@@ -70,7 +81,6 @@ class AdaptiveTiles:
                 f"batch={self._batch};reason=oom",
                 f"the device ran out of memory; it now takes {self._batch} tiles at a time",
             )
-        return call.result()
 
     def shrink(self, starved: StarvedError) -> None:
         """Take tiles of half the side from now on.
@@ -83,10 +93,10 @@ class AdaptiveTiles:
                 f"the device has too little memory for tiles of {starved.side} pixels, which were asked for; ask for "
                 "smaller ones, or for none to have them chosen"
             )
-        smaller = self._tiling.smaller(starved.side)
+        smaller = self.tiling.smaller(starved.side)
         if smaller is None:
             raise OutOfMemoryError(f"the device has too little memory for a single tile of {starved.side} pixels")
-        self._tiling = smaller
+        self.tiling = smaller
         self._note(
             f"tile={smaller.tile};reason=oom",
             f"the device ran out of memory; the picture was restored in tiles of {smaller.tile} pixels",

@@ -80,7 +80,7 @@ def grid_phases(sigma: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a tile lies in its row, and its weights along both axes (None: the tile is the whole row)."""
 
     row: int
@@ -134,19 +134,32 @@ class Tiling:
         """One call cut into tiles: x [N, C, H, W], sigma [N]."""
         height, width = x.shape[2:]
         if max(height, width) <= self.tile:
-            whole = [_Place(row, 0, 0, None) for row in range(x.shape[0])]
+            whole = [Place(row, 0, 0, None) for row in range(x.shape[0])]
             return TiledCall(x, sigma, (self._padded(height), self._padded(width)), whole)
+        shape = self.shape(height, width)
+        places = [
+            replace(place, row=row)
+            for row, level in enumerate(sigma.tolist())
+            for band in self.bands(height, width, level)
+            for place in band
+        ]
+        return TiledCall(x, sigma, shape, places)
+
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the tiles of a picture that does not fit into one."""
+        return self._axis(height)[1], self._axis(width)[1]
+
+    def bands(self, height: int, width: int, sigma: float) -> list[list[Place]]:
+        """The tiles of such a picture at a noise level, those beside each other together, from top to bottom."""
         height, tile_height = self._axis(height)
         width, tile_width = self._axis(width)
-        places = []
-        for row, level in enumerate(sigma.tolist()):
-            vertical, horizontal = grid_phases(level)
-            tops, top_windows = self._grid(height, tile_height, vertical)
-            lefts, left_windows = self._grid(width, tile_width, horizontal)
-            for top, down in zip(tops, top_windows, strict=True):
-                for left, across in zip(lefts, left_windows, strict=True):
-                    places.append(_Place(row, top, left, (down, across)))
-        return TiledCall(x, sigma, (tile_height, tile_width), places)
+        vertical, horizontal = grid_phases(sigma)
+        tops, top_windows = self._grid(height, tile_height, vertical)
+        lefts, left_windows = self._grid(width, tile_width, horizontal)
+        return [
+            [Place(0, top, left, (down, across)) for left, across in zip(lefts, left_windows, strict=True)]
+            for top, down in zip(tops, top_windows, strict=True)
+        ]
 
     def _padded(self, length: int) -> int:
         """Length of an axis that fits in a tile, as the network takes it."""
@@ -192,14 +205,21 @@ class TiledCall:
         added: how many tiles were answered.
     """
 
-    def __init__(self, x: Tensor, sigma: Tensor, shape: tuple[int, int], places: list[_Place]) -> None:
+    def __init__(
+        self, x: Tensor, sigma: Tensor, shape: tuple[int, int], places: list[Place], out: Tensor | None = None
+    ) -> None:
         self.shape = shape
         self._x, self._sigma, self._places = x, sigma, places
-        self._out: Tensor | None = None
+        self._out = out
         self.added = 0
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the picture lies."""
+        return self._x.device
 
     @property
     def done(self) -> bool:

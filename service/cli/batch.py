@@ -52,9 +52,7 @@ def restore_pictures(task: str, options: dict[str, Any]) -> int:
                 check_target(plan, options["overwrite"])
                 if restorer is None:
                     restorer = load_restorer(options["prior"], options["device"], options["runtime"], options["tile"])
-                source: Any = plan.source if data is None else data
-                result = restorer.restore(source, task, on_step=bar.step, **parameters)
-                _write(plan, result, options)
+                report = _restore(restorer, plan, data, task, options, parameters, bar)
             except (RuntimeUnavailableError, ImportError):
                 raise
             except Exception as error:
@@ -63,9 +61,30 @@ def restore_pictures(task: str, options: dict[str, Any]) -> int:
                 failed += 1
                 _report_failure(plan, error, bar, options["as_json"])
             else:
-                report_success(plan, result.report, bar, options)
+                report_success(plan, report, bar, options)
             bar.done()
     return 1 if failed else 0
+
+
+def _restore(
+    restorer: Restorer,
+    plan: Plan,
+    data: bytes | None,
+    task: str,
+    options: dict[str, Any],
+    parameters: dict[str, Any],
+    bar: PictureBar,
+) -> dict[str, Any]:
+    """Restore and write one picture; its report."""
+    if data is None and plan.source is not None and plan.target is not None and plan.uncertainty is None:
+        make_folders(plan)
+        return restorer.restore_file(
+            plan.source, plan.target, task, keep_gps=options["keep_gps"], on_step=bar.step, **parameters
+        )
+    source: Any = plan.source if data is None else data
+    result = restorer.restore(source, task, on_step=bar.step, **parameters)
+    _write(plan, result, options)
+    return result.report
 
 
 def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None = None) -> Restorer:
