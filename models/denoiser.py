@@ -129,6 +129,12 @@ class TorchDenoiser:
     def info(self) -> PriorInfo:
         return self._info
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the weights take on the device."""
+        tensors = (*self._network.parameters(), *self._network.buffers())
+        return sum(value.numel() * value.element_size() for value in tensors)
+
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x]: x [N, 3, H, W] float32 in [-1, 1] plus noise, sigma [N] float32; returns a tensor like x."""
         height, width = x.shape[2:]

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     devices: str = Field("auto", description='"auto", or a comma-separated list such as "cuda:0,cuda:1" or "cpu"')
     prior: str | None = Field(None, description="name of the default prior; the embedded one when not set")
     runtime: str = "auto"
+    prior_memory: int | None = Field(
+        None, ge=0, description="bytes that the loaded priors of a worker may take; half of its memory when not set"
+    )
     max_batch: int = Field(8, ge=1, le=256, description="tiles in one denoiser call")
     tile: int | None = Field(None, ge=64, le=4096, description="side of a tile; the prior's own when not set")
     threads: int | None = Field(None, ge=1, description="of one CPU worker; all cores when not set")

@@ -201,9 +201,14 @@ def _refuse_relatives(tensors: Mapping[str, Tensor], source: Path) -> None:
 
 
 def _kind(tensors: Mapping[str, Tensor], source: Path, options: LoadOptions) -> str:
-    """The consistency models' code, shared by their EDM teachers, stores attention as 2-d convolutions."""
+    """The consistency models' code, shared by their EDM teachers, stores attention as 2-d convolutions.
+
+    Neither of them learns a variance.
+    """
     if options.kind is not None:
         return options.kind
+    if tensors["out.2.weight"].shape[0] == 6:
+        return "diffusion"
     if tensors["middle_block.1.qkv.weight"].ndim != 4 if "middle_block.1.qkv.weight" in tensors else True:
         return "diffusion"
     return "edm" if "edm" in source.name.lower() else "consistency"

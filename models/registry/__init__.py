@@ -111,6 +111,7 @@ def load_folder(
     precision: str = "auto",
     digest: str = "",
     options: LoadOptions | None = None,
+    table: Path | None = None,
 ) -> Denoiser:
     """The denoiser in a folder or file, for pictures of any size: a training run's `ema/`, or any checkpoint.
 
@@ -125,6 +126,7 @@ def load_folder(
         precision: see `models.runtime.build`.
         digest: reported in `info`.
         options: what the checkpoint does not say.
+        table: file of v(sigma); error_table.json in the folder when None.
 
     Raises:
         CorruptWeightsError: a file is missing or damaged.
@@ -138,7 +140,7 @@ def load_folder(
     from models.loaders import load
 
     loaded = load(folder, name, options)
-    table = folder / TABLE_FILE
+    table = folder / TABLE_FILE if table is None else table
     if table.is_file():
         loaded = replace(loaded, info=replace(loaded.info, error_table=load_error_table(table)))
     return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=digest)
@@ -173,7 +175,12 @@ def tiled(
 
 
 def load_denoiser(
-    name: str | None = None, *, runtime: str = "auto", device: str = "auto", weights: Path = WEIGHTS
+    name: str | None = None,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    weights: Path = WEIGHTS,
 ) -> Denoiser:
     """An installed prior as a `Denoiser` for pictures of any size, its files verified first.
 
@@ -181,6 +188,7 @@ def load_denoiser(
         name: of the prior; None for the default one.
         runtime: one of `models.runtime.RUNTIMES`.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: see `models.runtime.build`.
         weights: folder of the registry.
 
     Raises:
@@ -191,11 +199,17 @@ def load_denoiser(
     """
     check_runtime(runtime)
     facts = verify(name, weights)
-    if facts.family == "DenoisingUNet":
-        return load_folder(facts.folder, name=facts.name, device=device, runtime=runtime, digest=facts.digest)
     from models.loaders.loaded import LoadOptions
 
     options = LoadOptions.parse(facts.options)
     single = len(facts.files) == 1 or not any(Path(file).name == CONFIG_FILE for file in facts.files)
-    path = facts.folder / facts.weights_file if single else facts.folder
-    return load_folder(path, name=facts.name, device=device, runtime=runtime, digest=facts.digest, options=options)
+    return load_folder(
+        facts.folder / facts.weights_file if single else facts.folder,
+        name=facts.name,
+        device=device,
+        runtime=runtime,
+        precision=precision,
+        digest=facts.digest,
+        options=options,
+        table=facts.folder / TABLE_FILE,
+    )

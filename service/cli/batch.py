@@ -88,7 +88,7 @@ def _restore(
 
 
 def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None = None) -> Restorer:
-    """A restorer for an installed prior, or for one in a folder: what is written with a separator is a path.
+    """A restorer for an installed prior, or for one in a file or folder: what is written with a separator is a path.
 
     Raises:
         PriorError: it cannot be loaded.
@@ -103,9 +103,9 @@ def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None
     from restore.errors import UnknownPriorError
 
     check_runtime(runtime)
-    if not Path(prior).is_dir():
+    if not Path(prior).exists():
         raise UnknownPriorError(
-            f"no folder {prior} to load a prior from; pellucid models list names the installed ones"
+            f"no file or folder {prior} to load a prior from; pellucid models list names the installed ones"
         )
     return Restorer(load_folder(Path(prior), device=device, runtime=runtime), tile=tile)
 

@@ -79,7 +79,9 @@ def _common(function: Function) -> Function:
             help="Write where the samples disagree (standard deviation, 0-255 scale) to a .png or .npy; for several "
             "pictures a folder. Needs --samples.",
         ),
-        click.option("--prior", help="An installed prior, or the path of a folder with one.  [default: the embedded]"),
+        click.option(
+            "--prior", help="An installed prior, or the path of a file or folder with one.  [default: the embedded]"
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--runtime", default="auto", show_default=True, help="What runs the prior: auto or torch."),
         click.option(

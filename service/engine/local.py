@@ -102,7 +102,7 @@ class LocalEngine:
                 device=device, blob_url=self._blob_url, prior=s.prior, runtime=s.runtime, max_batch=s.max_batch,
                 tile=s.tile, threads=s.threads, jobs_at_once=s.jobs_at_once, max_bytes=s.max_bytes,
                 max_pixels=s.max_pixels, max_output_pixels=s.max_output_pixels, max_side=s.max_side,
-                log_level=s.log_level, log_format=s.log_format, loader=self._loader,
+                log_level=s.log_level, log_format=s.log_format, prior_memory=s.prior_memory, loader=self._loader,
             )  # fmt: skip
             worker = Supervisor(config, s.hang_seconds, self._report, self._change)
             self.workers.append(worker)

@@ -16,6 +16,7 @@ class WorkerConfig:
         device: "cpu", "cuda:0", ...
         blob_url: what `service.blobs` opens.
         prior: of tickets that name none; None for the embedded one.
+        prior_memory: bytes that loaded priors may take; half of the device's memory when None.
         stage_seconds: a worker in which decoding, encoding or one data step takes longer is replaced.
         loader: "FILE.py:FUNCTION" that loads priors instead of `restore.prior.load_prior`, with the same arguments. For
             tests (priors that are slow, crash, run out of memory, ...): no setting and no request leads here.
@@ -34,6 +35,7 @@ class WorkerConfig:
     max_output_pixels: int = SERVICE_LIMITS.max_output_pixels
     max_side: int = SERVICE_LIMITS.max_side
     stage_seconds: float = 600.0
+    prior_memory: int | None = None
     log_level: str = "info"
     log_format: str = "json"
     loader: str = ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.cache import PriorCache, default_limit, expected_bytes, weight_bytes
 from restore.errors import RestoreError
 from restore.prior.protocol import Denoiser, PriorInfo
 from restore.prior.registry import load_prior
@@ -38,15 +38,29 @@ class Prior:
     runtime: str
 
 
+@dataclass(frozen=True)
+class Key:
+    """Which prior.
+
+    Attributes:
+        name: as in `Prior`.
+        exact: computed in float32, whatever is faster here.
+        version: of what is registered under the name; another one after it was replaced.
+    """
+
+    name: str
+    exact: bool = False
+    version: str = ""
+
+
 class Priors:
-    """Loads priors and keeps them. Safe from several threads; a prior is loaded once."""
+    """Loads priors and keeps them within a limit of memory, see `models.cache`. Safe from several threads."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
         self._load = _loader(config.loader) if config.loader else load_prior
-        self._loaded: dict[str, Prior] = {}
-        self._exact: dict[str, Prior | None] = {}
-        self._lock = threading.Lock()
+        limit = default_limit(config.device) if config.prior_memory is None else config.prior_memory
+        self._cache: PriorCache[Key, Prior | None] = PriorCache(self._loaded, _bytes, limit, self._expected)
 
     def get(self, name: str | None) -> Prior:
         """The prior of a ticket.
@@ -55,34 +69,30 @@ class Priors:
             PriorError: unknown, damaged, or not for this machine.
         """
         name = name or self._config.prior or ""
-        with self._lock:
-            if name not in self._loaded:
-                config = self._config
-                loaded = self._load(name or None, runtime=config.runtime, device=config.device)
-                self._loaded[name] = self._split(name, loaded)
-            return self._loaded[name]
+        prior = self._cache.get(Key(name, version="" if self._config.loader else _version(name)))
+        assert prior is not None
+        return prior
 
     def exact(self, prior: Prior) -> Prior | None:
         """The same prior computed in float32; itself when it is already, None when that cannot be had."""
         if getattr(prior.denoiser, "precision", "fp32") == "fp32":
             return prior
-        with self._lock:
-            if prior.name not in self._exact:
-                self._exact[prior.name] = self._load_exact(prior)
-            return self._exact[prior.name]
+        return self._cache.get(Key(prior.name, exact=True, version=prior.info.digest))
 
-    def _load_exact(self, prior: Prior) -> Prior | None:
-        from models.registry import load_folder, verify
+    def _loaded(self, key: Key) -> Prior | None:
+        config, name = self._config, key.name
+        if not key.exact:
+            return self._split(name, self._load(name or None, runtime=config.runtime, device=config.device))
+        from models.registry import load_denoiser
 
         try:
-            facts = verify(prior.name or None)
-            loaded = load_folder(
-                facts.folder, name=facts.name, device=self._config.device, runtime="torch", precision="fp32",
-                digest=facts.digest,
-            )  # fmt: skip
+            loaded = load_denoiser(name or None, device=config.device, runtime="torch", precision="fp32")
         except RestoreError:
             return None
-        return self._split(prior.name, loaded)
+        return self._split(name, loaded)
+
+    def _expected(self, key: Key) -> int:
+        return 0 if self._config.loader else expected_bytes(key.name or None)
 
     def _split(self, name: str, loaded: Denoiser) -> Prior:
         if isinstance(loaded, TiledDenoiser):
@@ -93,6 +103,23 @@ class Priors:
             tiling = Tiling(tiles.info, self._config.tile, min(tiling.overlap, self._config.tile // 4))
         info = TiledDenoiser(tiles).info
         return Prior(name, tiles, tiling, info, str(getattr(tiles, "runtime", "torch")))
+
+
+def _bytes(prior: Prior | None) -> int:
+    return 0 if prior is None else weight_bytes(prior.denoiser)
+
+
+def _version(name: str) -> str:
+    """Of what the registry describes under a name: changes when a prior is removed and another one added."""
+    from models.registry import DEFAULT, installed
+
+    path = installed().get(name or DEFAULT)
+    if path is None:
+        return ""
+    try:
+        return str(path.stat().st_mtime_ns)
+    except OSError:
+        return ""
 
 
 def _loader(place: str) -> Callable[..., Any]:

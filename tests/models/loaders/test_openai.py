@@ -215,3 +215,8 @@ def test_the_ffhq_layout_in_full_agrees_with_deepinvs_network(tmp_path):
             noisy = x * (1 + sigma**2).sqrt()
             expected = theirs((noisy + 1) / 2, sigma / 2) * 2 - 1
             torch.testing.assert_close(ours.network(noisy, sigma), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_learned_variance_makes_it_a_diffusion_model_however_attention_is_stored(tmp_path):
+    saved(tmp_path / "flat.pt", base=64, out=6, two_dimensional=True)
+    assert load(tmp_path / "flat.pt").prediction == "epsilon"

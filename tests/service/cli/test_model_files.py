@@ -66,3 +66,24 @@ def test_remove_asks_and_leaves_what_came_with_the_package(run: Run) -> None:
     done = run("models", "remove", "photo", "--yes")
     assert done.exit_code == 3 and "came with the package" in done.stderr
     assert run("models", "remove", "ddpm-cifar10-32", "-y").exit_code == 3
+
+
+def test_add_says_what_it_found_tests_it_and_registers_it(
+    run: Run, private: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models import self_test
+    from models.registry import WEIGHTS
+
+    monkeypatch.setattr(self_test, "SIDE", 32)
+    done = run("models", "add", WEIGHTS / "photo", "--name", "mine", "--levels", 2, "--licence", "CC0-1.0")
+    assert done.exit_code == 0, done.output
+    assert "self-test   noise 25: +" in done.stdout and "CC0-1.0" in done.stdout and "found" in done.stdout
+    assert "testing it on noisy photographs" in done.stderr
+    assert "mine" in [row["name"] for row in json.loads(run("models", "list", "--json").stdout)]
+    assert run("models", "verify", "mine").exit_code == 0
+    assert run("models", "add", WEIGHTS / "photo", "--name", "mine").exit_code == 2
+    done = run(
+        "models", "add", checkpoint, "--name", "noise", "--option", "heads=1", "--option", "noise_schedule=linear"
+    )
+    assert done.exit_code == 3 and "does not denoise" in done.stderr
+    assert run("models", "remove", "mine", "-y").exit_code == 0 and not (private / "mine.json").exists()
