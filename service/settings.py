@@ -25,17 +25,20 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PELLUCID_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Where the server listens and what it keeps.
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    data_dir: Path = Field(default_factory=lambda: user_data_path("pellucid"))
+    host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0 for all")
+    port: int = Field(8000, ge=0, le=65535, description="0 for any free one")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("pellucid"),
+        description="database and pictures, unless they lie elsewhere",
+    )
     database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in data_dir when not set")
     blob_url: str | None = Field(None, description="fsspec URL; files in data_dir when not set")
 
     # Engine.
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray"] = Field("local", description="where restorations run: on this machine, or on Ray")
     devices: str = Field("auto", description='"auto", or a comma-separated list such as "cuda:0,cuda:1" or "cpu"')
     prior: str | None = Field(None, description="name of the default prior; the embedded one when not set")
-    runtime: str = "auto"
+    runtime: str = Field("auto", description="what runs the priors: auto takes the fastest that works here")
     prior_memory: int | None = Field(
         None, ge=0, description="bytes that the loaded priors of a worker may take; half of its memory when not set"
     )
@@ -62,10 +65,10 @@ class Settings(BaseSettings):
     max_queue: int = Field(256, ge=1, description="jobs waiting; more are answered 503")
     requests_per_minute: int = Field(600, ge=1, description="of one key")
     jobs_per_key: int = Field(64, ge=1, description="jobs of one key queued or running at the same time")
-    max_bytes: int = Field(SERVICE_LIMITS.max_bytes, ge=1)
-    max_pixels: int = Field(SERVICE_LIMITS.max_pixels, ge=4)
-    max_output_pixels: int = Field(SERVICE_LIMITS.max_output_pixels, ge=4)
-    max_side: int = Field(SERVICE_LIMITS.max_side, ge=2)
+    max_bytes: int = Field(SERVICE_LIMITS.max_bytes, ge=1, description="of one request's body")
+    max_pixels: int = Field(SERVICE_LIMITS.max_pixels, ge=4, description="of a given picture")
+    max_output_pixels: int = Field(SERVICE_LIMITS.max_output_pixels, ge=4, description="of a restored picture")
+    max_side: int = Field(SERVICE_LIMITS.max_side, ge=2, description="longest side of a picture")
     max_work: float = Field(4000.0, gt=0.0, description="output megapixels times denoiser calls of one job")
     receive_seconds: float = Field(60.0, gt=0.0, description="until a request's headers and body must be there")
     idle_seconds: float = Field(15.0, gt=0.0, description="longest silence while a request is received")
@@ -82,8 +85,8 @@ class Settings(BaseSettings):
     )
 
     # Observability.
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least that is logged")
+    log_format: Literal["json", "text"] = Field("json", description="json: one object a line, with request and job ids")
     metrics: bool = Field(True, description="whether GET /metrics answers")
 
     @field_validator("allowed_addresses")
