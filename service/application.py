@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from service.attempt import Attempt, Means
@@ -77,14 +78,9 @@ class RestorationService:
         self._restarts = 0
 
     def _make_engine(self) -> Engine:
-        if self.settings.engine != "local":
-            raise ValueError(f"engine {self.settings.engine!r} does not come with this version; use local")
-        from service.engine.local import LocalEngine
-
-        def changed() -> None:
-            self._work.set()
-
-        return LocalEngine(self.settings, blob_url(self.settings), on_report=self.metrics.absorb, on_change=changed)
+        package = import_module(f"service.engine.{self.settings.engine}")
+        engine: Engine = package.create_engine(self.settings, self.blobs, self.metrics, lambda: self._work.set())
+        return engine
 
     # From start to stop.
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.blobs import BlobStore
 from service.board import Board
 from service.engine.protocol import Engine, Ticket, WorkerEvent
+from service.housekeeping import MOST_LOST
 from service.jobs.model import Event, Job, JobError, JobState
 from service.jobs.store import JobStore, Outcome
 from service.observability.logs import bound
@@ -162,14 +163,19 @@ class Attempt:
 
     async def _interrupted(self, data: dict[str, Any]) -> None:
         job, reason, blame = self.job, data.get("reason", ""), bool(data.get("blame"))
+        lost = reason == "lost"
         if blame and job.crashes + 1 >= self._means.max_attempts:
             times = "once" if job.crashes == 0 else f"{job.crashes + 1} times"
             message = f"the worker was lost {times} while it worked on this job; it is not tried again"
             await self._failed(JobError(Code.WORKER_CRASHED.value, message))
             return
+        if lost and job.attempt >= MOST_LOST:
+            message = f"{job.attempt} attempts ended with the machine that they ran on; it is not tried again"
+            await self._failed(JobError(Code.WORKER_CRASHED.value, message))
+            return
         log.warning("interrupted (%s); queued again", reason)
         store, retention = self._means.store, self._means.retention_seconds
-        await self._persistently(store.release, job.id, job.fence, blame=blame, retention_seconds=retention)
+        await self._persistently(store.release, job.id, job.fence, blame=blame, lost=lost, retention_seconds=retention)
         self._means.board.post(job.id, ended=True)
 
     async def _end(self, method: Callable[..., bool], state: JobState, *args: Any) -> bool:

@@ -94,6 +94,17 @@ class FsspecBlobStore:
         return f"{self._root}/{reference}"
 
 
+def url_of(blobs: BlobStore) -> str:
+    """Where workers in other processes find the same blobs.
+
+    Raises:
+        TypeError: only this process can.
+    """
+    if not isinstance(blobs, FsspecBlobStore):
+        raise TypeError(f"workers open blobs by URL, which {type(blobs).__name__} has not")
+    return blobs.url
+
+
 def _write(path: Path, partial: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all, whatever dies when."""
     for folder in (partial.parent, path.parent):

@@ -11,10 +11,10 @@ from service.presence import Presence
 from service.settings import Settings
 from service.threads import Threads
 
-#: A job whose server died so often while it ran is failed. Restorations run in processes of their own, so a server's
-#: death is seldom a job's fault, and a few restarts may hit the same long job; but one that takes the whole machine
-#: down must not do so for ever.
-MOST_LOST_SERVERS = 5
+#: A job whose server, or whose worker's machine, was lost so often while it ran is failed. Restorations run in
+#: processes of their own, so such a death is seldom a job's fault, and a few restarts may hit the same long job; but
+#: one that takes whole machines down must not do so for ever.
+MOST_LOST = 5
 #: Seconds after which a blob that belongs to nothing was left by somebody who died before naming it.
 ORPHAN_SECONDS = 3600.0
 
@@ -44,7 +44,7 @@ class Housekeeping:
                 log.warning("server %s is dead; its jobs are taken over", worker)
                 await self._database(self._store.abandon, worker)
                 await self._files(self._presence.forget, worker)
-        for job in await self._database(self._store.recover, MOST_LOST_SERVERS, self._retention_seconds):
+        for job in await self._database(self._store.recover, MOST_LOST, self._retention_seconds):
             log.error("job %s failed: %s", job.id, job.error and job.error.message)
 
     async def expire(self) -> None:

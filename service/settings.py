@@ -47,6 +47,19 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="of one CPU worker; all cores when not set")
     jobs_at_once: int = Field(16, ge=1, le=1024, description="jobs whose samplers one worker drives at the same time")
 
+    # Engine "ray".
+    ray_address: str | None = Field(
+        None,
+        pattern=r"^(auto|[^/]+:\d+)$",
+        description='"auto" or HOST:PORT of the cluster that this machine belongs to; one is started when not set',
+    )
+    ray_replicas: int = Field(1, ge=1, description="workers on the cluster")
+    ray_max_replicas: int | None = Field(
+        None, ge=1, description="their number follows the load up to this; fixed when not set"
+    )
+    ray_gpus: float = Field(1.0, gt=0.0, description="GPUs of one replica; a fraction lets several share one")
+    ray_cpus: float = Field(1.0, gt=0.0, description="CPUs of one replica, and threads of one on a CPU")
+
     # Jobs.
     lease_seconds: float = Field(30.0, gt=1.0, description="how long a worker owns a job without renewing it")
     max_attempts: int = Field(2, ge=1, description="a job that kills its worker so often is failed")

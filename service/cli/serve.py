@@ -11,6 +11,7 @@ import click
 @click.option("--host", help="Address to listen at.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for any free one.  [default: 8000]")
 @click.option("--engine", type=click.Choice(["local", "ray"]), help="Where restorations run.  [default: local]")
+@click.option("--ray-address", help="auto or HOST:PORT of a running Ray cluster.  [default: start one here]")
 @click.option("--devices", help="auto, or a list such as cuda:0,cuda:1 or cpu.  [default: auto]")
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Database and pictures.  [default: user's data]")
 @click.option("--prior", help="Of jobs that name none.  [default: the embedded]")

@@ -10,8 +10,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from service.blobs import BlobStore, url_of
 from service.engine.protocol import DeviceStatus, Ticket, WorkerEvent
 from service.engine.supervisor import ENDS, Supervisor
+from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.worker.config import WorkerConfig
 
@@ -96,15 +98,9 @@ class LocalEngine:
         await asyncio.gather(*(worker.stop() for worker in self.workers))
 
     async def _start(self) -> None:
-        s = self._settings
-        for device in await _devices(s.devices):
-            config = WorkerConfig(
-                device=device, blob_url=self._blob_url, prior=s.prior, runtime=s.runtime, max_batch=s.max_batch,
-                tile=s.tile, threads=s.threads, jobs_at_once=s.jobs_at_once, max_bytes=s.max_bytes,
-                max_pixels=s.max_pixels, max_output_pixels=s.max_output_pixels, max_side=s.max_side,
-                log_level=s.log_level, log_format=s.log_format, prior_memory=s.prior_memory, loader=self._loader,
-            )  # fmt: skip
-            worker = Supervisor(config, s.hang_seconds, self._report, self._change)
+        for device in await _devices(self._settings.devices):
+            config = WorkerConfig.of(self._settings, device, self._blob_url, self._loader)
+            worker = Supervisor(config, self._settings.hang_seconds, self._report, self._change)
             self.workers.append(worker)
             worker.start()
 
@@ -114,6 +110,20 @@ class LocalEngine:
     def _change(self) -> None:
         self._changed.set()
         self.on_change()
+
+
+def create_engine(
+    settings: Settings, blobs: BlobStore, metrics: Metrics, on_change: Callable[[], None] = lambda: None
+) -> LocalEngine:
+    """The engine of a server, its workers' counts in the server's metrics.
+
+    Args:
+        settings: of the server.
+        blobs: the server's; the workers open the same place.
+        metrics: told what the workers did.
+        on_change: see `LocalEngine`.
+    """
+    return LocalEngine(settings, url_of(blobs), on_report=metrics.absorb, on_change=on_change)
 
 
 async def _devices(wanted: str) -> list[str]:

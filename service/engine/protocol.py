@@ -47,8 +47,9 @@ class WorkerEvent:
         succeeded: the fields of `service.jobs.store.Outcome`
         failed: {"code", "message"}, a `service.problems.Code`
         canceled: {}
-        interrupted: {"reason": "crash" | "hang" | "device" | "stopped", "blame": bool}: the worker is gone, or was told
-            to stop; the job may be tried again, and with blame this attempt counts as one that killed its worker.
+        interrupted: {"reason": "crash" | "hang" | "device" | "stopped" | "lost" | "busy", "blame": bool}: the worker is
+            gone ("lost": with its machine, as far as one can tell), was told to stop, or takes no more; the job may be
+            tried again, and with blame this attempt counts as one that killed its worker.
     """
 
     type: EventType

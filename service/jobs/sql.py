@@ -223,7 +223,7 @@ class SqlJobStore:
             statement = update(jobs).where(mine).values(lease_until=until).returning(jobs.c.id, jobs.c.fence)
             return {(row.id, row.fence) for row in connection.execute(statement)}
 
-    def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float) -> bool:
+    def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float, lost: bool = False) -> bool:
         with self._database.write() as connection:
             now = self._database.now(connection)
             stopped = held(job_id, fence) & jobs.c.cancel_requested
@@ -232,6 +232,9 @@ class SqlJobStore:
             if blame:
                 reason = "the worker died during this job; it is queued again"
                 return requeue(connection, held(job_id, fence), now, reason, crashes=jobs.c.crashes + 1)
+            if lost:
+                reason = "the machine that ran this job is gone; the job is queued again"
+                return requeue(connection, held(job_id, fence), now, reason)
             reason = "the work was interrupted; the job is queued again"
             return requeue(connection, held(job_id, fence), now, reason, attempt=jobs.c.attempt - 1)
 

@@ -152,11 +152,11 @@ class JobStore(Protocol):
         """Renew all leases of a worker; returns id and fence of the jobs that it holds."""
         ...
 
-    def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float) -> bool:
+    def release(self, job_id: str, fence: int, *, blame: bool, retention_seconds: float, lost: bool = False) -> bool:
         """Give a running job back to the queue, with a "warning" event; one that was asked to stop ends as canceled.
 
-        With blame the attempt counts as one that killed its worker (`Job.crashes`); without, it does not count at all
-        (drain, another's crash).
+        With blame the attempt counts as one that killed its worker (`Job.crashes`); one whose machine was lost counts
+        as an attempt; any other does not count at all (drain, another's crash).
         """
         ...
 

@@ -106,8 +106,8 @@ def configure(level: str = "info", style: Literal["json", "text"] = "json", stre
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"
-    # These tell of every connection and every chunk they read.
-    for name in ("httpcore", "PIL", "pyvips", "asyncio", "multipart", "python_multipart"):
+    # These tell of every connection, every chunk they read and every plug-in they have.
+    for name in ("alembic", "httpcore", "PIL", "pyvips", "asyncio", "multipart", "python_multipart"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 

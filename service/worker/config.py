@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore.images.limits import SERVICE_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,17 @@ class WorkerConfig:
     log_level: str = "info"
     log_format: str = "json"
     loader: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, device: str, blob_url: str, loader: str = "") -> WorkerConfig:
+        """What a server tells the worker of a device."""
+        same = {f.name for f in fields(cls)} & set(type(settings).model_fields)
+        return cls(
+            device=device,
+            blob_url=blob_url,
+            loader=loader,
+            **{name: getattr(settings, name) for name in same - {"blob_url"}},
+        )
 
     @property
     def limits(self) -> Limits:
