@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import ceiling
 import common
 import numpy as np
+import plots
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -30,26 +29,13 @@ from models.denoiser import TorchDenoiser, network_info
 from models.registry import load_network, prior_facts
 from models.unet import DenoisingUNet
 from restore import Restorer
+from restore.timing import TASKS, side_by_side, time_tasks
 
 SIZE = 256
 MEGAPIXELS = (1, 2, 4, 8, 12, 24)
 MEMORY_LIMIT_GIB = 3.0
 SHARE_WANTED = 0.8
 PARTS = ("prior", "tasks", "scaling")
-
-HOLE = torch.zeros(SIZE, SIZE, dtype=torch.bool)
-HOLE[96:160, 96:160] = True
-
-#: What each task is given besides the picture.
-TASK_PARAMETERS: dict[str, dict[str, Any]] = {
-    "denoise": {"noise": 25.0},
-    "super-resolve": {"scale": 4, "noise": 0.0},
-    "deblur": {"kernel": torch.ones(9, 9) / 81.0, "noise": 2.55},
-    "inpaint": {"mask": HOLE},
-    "colorize": {},
-    "dejpeg": {"quality": 30},
-    "low-light-enhance": {},
-}
 
 
 def main() -> None:
@@ -61,7 +47,7 @@ def main() -> None:
     parser.add_argument("--scaling-parameters", type=json.loads, default={"noise": 15.0}, help="JSON, of that task")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
-    parser.add_argument("--tasks", nargs="+", default=tuple(TASK_PARAMETERS), choices=tuple(TASK_PARAMETERS))
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     options = common.parse(parser)
     denoiser = common.open_prior(options)
     facts = common.circumstances(denoiser)
@@ -72,7 +58,7 @@ def main() -> None:
         tables += found
         notes += said
     if "tasks" in options.parts:
-        tables.append(time_tasks(Restorer(denoiser), picture, options.tasks))
+        tables.append(task_table(Restorer(denoiser), picture, options.tasks, options.out))
     if "scaling" in options.parts and options.megapixels:
         table, said = scaling(options, picture)
         tables.append(table)
@@ -170,37 +156,20 @@ def count_flops(network: nn.Module, x: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def side_by_side(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, taken in turns so that a busy moment meets all of them."""
-    for run in runs.values():
-        for _ in range(3):
-            run()
-    seconds: dict[str, list[float]] = {label: [] for label in runs}
-    for _ in range(rounds):
-        for label, run in runs.items():
-            start = common.clock()
-            run()
-            seconds[label].append(common.clock() - start)
-    return {label: statistics.median(values) for label, values in seconds.items()}
-
-
-def time_tasks(restorer: Restorer, picture: Tensor, tasks: Sequence[str]) -> common.Table:
+def task_table(restorer: Restorer, picture: Tensor, tasks: Sequence[str], out: Path) -> common.Table:
     """Tasks on one 256x256 picture with their default numbers of calls; the picture's content hardly matters."""
     table = common.Table(
         f"Whole restorations of a {SIZE}x{SIZE} picture (super-resolve: to {4 * SIZE}x{4 * SIZE}), fidelity 1",
         ["task", "calls", "seconds", "megapixels per second"],
         digits=3,
     )
-    unit = (picture + 1.0) / 2.0
-    for task in tasks:
-        seconds, calls = [], 0
-        pixels = SIZE * SIZE * (16 if task == "super-resolve" else 1)
-        for _ in range(2):  # the first one warms up
-            start = common.clock()
-            result = restorer.restore(unit, task, **TASK_PARAMETERS[task])
-            seconds.append(common.clock() - start)
-            calls = result.report["nfe"]
-        table.add(task, calls, seconds[-1], pixels / 1e6 / seconds[-1])
+    for timing in time_tasks(restorer, picture, tasks, rounds=1):
+        table.add(timing.name, timing.calls, timing.seconds, timing.megapixels_per_second)
+    with plots.figure(out, "speed_tasks") as figure:
+        axes = figure.add_subplot()
+        axes.barh([row[0] for row in table.rows][::-1], [row[2] for row in table.rows][::-1])
+        axes.set(xlabel=f"seconds for {SIZE}x{SIZE} pixels")
+        axes.grid(alpha=0.3, axis="x")
     return table
 
 
@@ -262,28 +231,17 @@ def restore_alone(options: Any, source: Path, target: Path) -> dict[str, float]:
 
 
 def plot(table: common.Table, out: Path) -> None:
-    """Time and memory over megapixels, as SVG and PNG; without matplotlib there is none."""
-    with suppress(ImportError):
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
+    """Time and memory over megapixels."""
+    with plots.figure(out, "speed", (9.0, 3.5)) as figure:
         megapixels = [row[0] for row in table.rows]
-        for axis, column, label in ((axes[0], 2, "seconds"), (axes[1], 5, "peak memory, GiB")):
-            axis.plot(megapixels, [row[column] for row in table.rows], "o-")
+        for index, (column, label) in enumerate(((2, "seconds"), (5, "peak memory, GiB"))):
+            axes = figure.add_subplot(1, 2, index + 1)
+            axes.plot(megapixels, [row[column] for row in table.rows], "o-")
             if column == 5:
-                axis.axhline(MEMORY_LIMIT_GIB, color="grey", linestyle="--")
-            axis.set(xlabel="megapixels", ylabel=label, xlim=(0, None), ylim=(0, None))
-            axis.grid(alpha=0.3)
+                axes.axhline(MEMORY_LIMIT_GIB, color="grey", linestyle="--")
+            axes.set(xlabel="megapixels", ylabel=label, xlim=(0, None), ylim=(0, None))
+            axes.grid(alpha=0.3)
         figure.suptitle(table.title)
-        out.mkdir(parents=True, exist_ok=True)
-        for suffix in ("svg", "png"):
-            # Without a date and with fixed ids the same numbers give the same file.
-            matplotlib.rcParams["svg.hashsalt"] = "pellucid"
-            figure.savefig(out / f"speed.{suffix}", dpi=120, metadata={"Date": None} if suffix == "svg" else None)
-        pyplot.close(figure)
 
 
 if __name__ == "__main__":

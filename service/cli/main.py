@@ -16,6 +16,7 @@ import click
 
 from restore.errors import ParameterError, PriorError, RestoreError
 from service import __version__
+from service.cli.bench import bench
 from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
 from service.cli.jobs import jobs
@@ -147,7 +148,7 @@ def cli(context: click.Context, server: str | None) -> None:
 
 for _command in (add, *MODEL_FILES):
     models.add_command(_command)
-for _command in (*COMMANDS, evaluate, jobs, serve, models, keys, train, doctor):
+for _command in (*COMMANDS, bench, evaluate, jobs, serve, models, keys, train, doctor):
     cli.add_command(_command)
 
 

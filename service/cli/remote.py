@@ -14,7 +14,7 @@ from click.core import ParameterSource
 #: Name of the group's option, and the variable that stands for it.
 OPTION, VARIABLE = "--server", "PELLUCID_SERVER"
 #: Commands that do not ask a server, whatever is set.
-LOCAL_COMMANDS = frozenset({"evaluate", "serve", "models", "keys", "train", "doctor"})
+LOCAL_COMMANDS = frozenset({"bench", "evaluate", "serve", "models", "keys", "train", "doctor"})
 #: Options of the restoring commands that are about this machine.
 LOCAL_OPTIONS = {"device": "--device", "runtime": "--runtime", "tile": "--tile"}
 
