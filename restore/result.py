@@ -26,7 +26,7 @@ class Result:
             single sample.
         picture: the given picture with its metadata.
         report: JSON-ready: task, effective parameters, what was found, seed, number of denoiser calls (nfe),
-            seconds, prior and digest, warnings.
+            seconds, prior, digest and runtime, warnings.
     """
 
     tensor: Tensor

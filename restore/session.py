@@ -144,6 +144,7 @@ def describe(
         "seconds": round(seconds, 3),
         "prior": prior.name,
         "digest": prior.digest,
+        "runtime": prior.runtime,
         "warnings": warnings,
     }
 

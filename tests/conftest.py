@@ -35,6 +35,14 @@ def real_server(tmp_path_factory: pytest.TempPathFactory, tiny_priors: Path) -> 
         yield running
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_measurements_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What `pellucid models bench` found on this machine decides nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PELLUCID_CACHE", str(tmp_path_factory.mktemp("runtimes")))
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("PELLUCID_DATASETS"):
         return

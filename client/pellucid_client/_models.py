@@ -232,7 +232,7 @@ class Report(Model):
         seed: of every random number.
         nfe: calls of the prior.
         seconds: the restoration alone.
-        prior, digest: what restored it.
+        prior, digest, runtime: what restored it.
         warnings: in words.
     """
 
@@ -244,6 +244,7 @@ class Report(Model):
     seconds: float | None = None
     prior: str | None = None
     digest: str | None = None
+    runtime: str | None = None
     warnings: list[Any] = Field(default_factory=list)
 
 

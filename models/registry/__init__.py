@@ -54,6 +54,8 @@ __all__ = [
     "load_denoiser",
     "load_folder",
     "load_network",
+    "open_folder",
+    "open_prior",
     "prior_facts",
     "private_folder",
     "verify",
@@ -136,6 +138,14 @@ def load_folder(
     """
     check_runtime(runtime)
     chosen = choose_device(device)
+    loaded = open_folder(folder, name=name, options=options, table=table)
+    return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=digest)
+
+
+def open_folder(
+    folder: Path, *, name: str | None = None, options: LoadOptions | None = None, table: Path | None = None
+) -> LoadedPrior:
+    """The network in a folder or file and its facts, v(sigma) among them where it is known; see `load_folder`."""
     from models.error_table import load_error_table
     from models.loaders import load
 
@@ -143,7 +153,7 @@ def load_folder(
     table = folder / TABLE_FILE if table is None else table
     if table.is_file():
         loaded = replace(loaded, info=replace(loaded.info, error_table=load_error_table(table)))
-    return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=digest)
+    return loaded
 
 
 def tiled(
@@ -198,18 +208,32 @@ def load_denoiser(
         RuntimeUnavailableError: this machine has no such runtime or device.
     """
     check_runtime(runtime)
+    loaded = open_prior(name, weights)
+    chosen = choose_device(device)
+    return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=loaded.info.digest)
+
+
+def open_prior(name: str | None = None, weights: Path = WEIGHTS) -> LoadedPrior:
+    """An installed prior's network and facts, its files verified first; nothing runs it yet.
+
+    Args:
+        name: of the prior; None for the default one.
+        weights: folder of the registry.
+
+    Raises:
+        UnknownPriorError: no such prior.
+        NotPulledError: it is known, but not on this machine.
+        CorruptWeightsError: a file is missing or is not the registered one.
+    """
     facts = verify(name, weights)
     from models.loaders.loaded import LoadOptions
 
     options = LoadOptions.parse(facts.options)
     single = len(facts.files) == 1 or not any(Path(file).name == CONFIG_FILE for file in facts.files)
-    return load_folder(
+    loaded = open_folder(
         facts.folder / facts.weights_file if single else facts.folder,
         name=facts.name,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        digest=facts.digest,
         options=options,
         table=facts.folder / TABLE_FILE,
     )
+    return replace(loaded, info=replace(loaded.info, digest=facts.digest))

@@ -16,12 +16,39 @@ def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: to
     """The denoiser of a choice; see `models.runtime.build`."""
     place = torch.device(device)
     if choice.runtime == "auto":
-        choice = Choice("torch")
-    if choice.runtime == "torch":
-        return TorchDenoiser(network, info, place, choice.precision)
+        choice = fastest_known(network, place)
+    match choice.runtime:
+        case "torch":
+            return TorchDenoiser(network, info, place, choice.precision)
+        case "torch-compile":
+            from models.runtime.torch_modes import CompiledDenoiser
+
+            return CompiledDenoiser(network, info, place, choice.precision)
+        case "torch-cudagraphs":
+            from models.runtime.torch_modes import GraphedDenoiser
+
+            return GraphedDenoiser(network, info, place, choice.precision)
+        case "openvino":
+            return _open_vino(choice, network, info, place)
+        case "onnxruntime" | "onnxruntime-tensorrt":
+            return _onnx_runtime(choice, network, info, place)
+    raise RuntimeUnavailableError(f"the runtime {choice.runtime} cannot be built")
+
+
+def fastest_known(network: nn.Module, device: torch.device) -> Choice:
+    """What "auto" is: what `models.runtime.measuring` has found here, or torch while nothing was measured."""
+    from models.runtime.measuring import remembered
+
+    found = remembered(network, device)
+    return Choice("torch") if found is None else Choice.parse(found["chosen"])
+
+
+def prepare(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> None:
+    """Make and keep what a choice needs besides the network, an exported graph."""
     if choice.runtime == "openvino":
-        return _open_vino(choice, network, info, place)
-    return _onnx_runtime(choice, network, info, place)
+        exported(network, info)
+    elif choice.runtime.startswith("onnxruntime"):
+        exported(network, info, _onnx_precision(choice, device))
 
 
 def exported(network: nn.Module, info: PriorInfo, precision: str = "fp32") -> bytes:
@@ -57,7 +84,13 @@ def _onnx_runtime(choice: Choice, network: nn.Module, info: PriorInfo, device: t
     from models.runtime.onnx_runtime import OnnxRuntimeDenoiser, load_module
 
     load_module()
-    precision = choice.precision
-    if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "fp32"
-    return OnnxRuntimeDenoiser(exported(network, info, precision), info, device, precision)
+    precision, tensorrt = _onnx_precision(choice, device), choice.runtime == "onnxruntime-tensorrt"
+    data = exported(network, info, precision)
+    engines = cache.folder("engines") if tensorrt else None
+    return OnnxRuntimeDenoiser(data, info, device, precision, tensorrt=tensorrt, engines=engines)
+
+
+def _onnx_precision(choice: Choice, device: torch.device) -> str:
+    if choice.precision != "auto":
+        return choice.precision
+    return "fp16" if device.type == "cuda" else "fp32"

@@ -28,22 +28,40 @@ VARIABLE = "PELLUCID_CACHE"
 EXPORTERS = ("torch", "onnx", "onnxscript", "diffusers")
 
 
-def folder(part: str = "") -> Path:
-    """The private folder, or one inside, made where it is missing.
+def _place() -> Path:
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pellucid") / "runtimes"
+
+
+def folder(part: str) -> Path:
+    """A folder inside the private one, to write in; made where it is missing.
 
     Raises:
         RuntimeUnavailableError: it cannot be made, or belongs to somebody else.
     """
-    chosen = os.environ.get(VARIABLE)
-    if chosen:
-        place = Path(chosen)
-    else:
-        from platformdirs import user_cache_path
-
-        place = user_cache_path("pellucid") / "runtimes"
+    place = _place()
     for path in (place, place / part):
         _make_private(path)
     return place / part
+
+
+def existing(part: str) -> Path | None:
+    """A folder inside the private one, to read from; None when it is not there, or when others may write in it."""
+    place = _place()
+    try:
+        private = all(_is_private(path.lstat()) for path in (place, place / part))
+    except OSError:
+        return None
+    return place / part if private else None
+
+
+def _is_private(status: os.stat_result) -> bool:
+    own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return own and stat.S_ISDIR(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o022
 
 
 def _make_private(path: Path) -> None:
@@ -125,20 +143,22 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def graph_path(mark: str, precision: str) -> Path:
-    """Where the exported graph of a network lies.
+def graph_name(mark: str, precision: str) -> str:
+    """What the exported graph of a network is called.
 
     Args:
         mark: its fingerprint.
         precision: of the graph.
     """
-    name = key(network=mark, precision=precision, versions=versions(*EXPORTERS))
-    return folder("graphs") / f"{name}-{precision}.onnx"
+    return f"{key(network=mark, precision=precision, versions=versions(*EXPORTERS))}-{precision}.onnx"
 
 
 def stored_graph(mark: str, precision: str) -> tuple[bytes, dict[str, Any]] | None:
     """A graph that was exported before and what is known of it; None when there is none, or it was damaged."""
-    path = graph_path(mark, precision)
+    place = existing("graphs")
+    if place is None:
+        return None
+    path = place / graph_name(mark, precision)
     facts = read_json(path.with_suffix(".json"))
     if facts is None:
         return None
@@ -150,6 +170,6 @@ def stored_graph(mark: str, precision: str) -> tuple[bytes, dict[str, Any]] | No
 
 def store_graph(mark: str, precision: str, data: bytes, facts: dict[str, Any]) -> None:
     """Keep an exported graph: the file, then its description with the sha256."""
-    path = graph_path(mark, precision)
+    path = folder("graphs") / graph_name(mark, precision)
     write(path, data)
     write_json(path.with_suffix(".json"), {**facts, "sha256": hashlib.sha256(data).hexdigest()})

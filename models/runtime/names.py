@@ -10,7 +10,10 @@ from restore.errors import RuntimeUnavailableError
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "auto": ("auto",),
     "torch": ("auto", "fp32", "bf16", "fp16"),
+    "torch-compile": ("auto", "fp32", "bf16", "fp16"),
+    "torch-cudagraphs": ("auto", "fp32", "bf16", "fp16"),
     "onnxruntime": ("auto", "fp32", "fp16"),
+    "onnxruntime-tensorrt": ("auto", "fp32", "fp16"),
     "openvino": ("auto", "fp32", "bf16"),
 }
 RUNTIMES = tuple(PRECISIONS)

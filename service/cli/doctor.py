@@ -26,6 +26,9 @@ NEEDED = {
     "diffusers": "diffusers",
     "safetensors": "safetensors",
     "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxscript": "onnxscript",
     "scipy": "scipy",
     "pillow": "PIL",
     "pyvips": "pyvips",
@@ -75,6 +78,7 @@ def doctor(device: str, as_json: bool) -> None:
         processor,
         devices,
         priors,
+        lambda: runtimes(device),
         lambda: trial(device),
         folders,
     )
@@ -222,6 +226,22 @@ def priors() -> Iterator[Finding]:
             yield Finding(FAILURE, f"prior {row['name']}", outcome["error"])
         else:
             yield Finding(OK, f"prior {row['name']}", f"verified, {outcome['digest'] or 'no digest'}")
+
+
+def runtimes(device: str) -> Iterator[Finding]:
+    """What runs the default prior here."""
+    from service.cli.runtimes import fastest
+
+    try:
+        chosen, place = fastest(device)
+    except RestoreError as error:
+        yield Finding(FAILURE, "runtime", str(error))
+        return
+    if chosen is None:
+        advice = "torch; pellucid models bench finds out in a minute whether another one is faster"
+        yield Finding(OK, "runtime", f"{place}: {advice}")
+    else:
+        yield Finding(OK, "runtime", f"{place}: {chosen}, measured here")
 
 
 def trial(device: str) -> Iterator[Finding]:

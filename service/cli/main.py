@@ -26,6 +26,7 @@ from service.cli.model_files import COMMANDS as MODEL_FILES
 from service.cli.priors import models
 from service.cli.remote import VARIABLE, refuse_for
 from service.cli.restoring import COMMANDS
+from service.cli.runtimes import COMMANDS as RUNTIMES
 from service.cli.serve import serve
 from service.cli.train import train
 
@@ -146,7 +147,7 @@ def cli(context: click.Context, server: str | None) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (add, *MODEL_FILES):
+for _command in (add, *MODEL_FILES, *RUNTIMES):
     models.add_command(_command)
 for _command in (*COMMANDS, bench, evaluate, jobs, serve, models, keys, train, doctor):
     cli.add_command(_command)

@@ -32,6 +32,8 @@ def report_success(plan: Plan, report: Mapping[str, Any], bar: PictureBar, optio
     if not options["as_json"]:
         calls = f"{report['nfe']} call{'s' if report['nfe'] != 1 else ''}"
         parts = [report["task"], *_found(report["found"]), calls, f"{report['seconds']:.1f} s"]
+        if report.get("runtime"):
+            parts.append(report["runtime"])
         bar.print(f"{plan.name} -> {_output(plan)}: {', '.join(parts)}", sys.stderr)
 
 

@@ -83,7 +83,14 @@ def _common(function: Function) -> Function:
             "--prior", help="An installed prior, or the path of a file or folder with one.  [default: the embedded]"
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--runtime", default="auto", show_default=True, help="What runs the prior: auto or torch."),
+        click.option(
+            "--runtime",
+            default="auto",
+            show_default=True,
+            help="What runs the prior: torch, torch-compile, torch-cudagraphs, onnxruntime, onnxruntime-tensorrt or "
+            "openvino, perhaps with a precision (openvino:bf16). auto: the fastest that `pellucid models bench` found "
+            "here, torch before that.",
+        ),
         click.option(
             "--tile",
             type=click.IntRange(min=1),

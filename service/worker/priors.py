@@ -102,7 +102,7 @@ class Priors:
         if self._config.tile is not None:
             tiling = Tiling(tiles.info, self._config.tile, min(tiling.overlap, self._config.tile // 4))
         info = TiledDenoiser(tiles).info
-        return Prior(name, tiles, tiling, info, str(getattr(tiles, "runtime", "torch")))
+        return Prior(name, tiles, tiling, info, tiles.info.runtime or "torch")
 
 
 def _bytes(prior: Prior | None) -> int:

@@ -15,7 +15,7 @@ from PIL import Image
 Run = Callable[..., Result]
 Picture = Callable[..., Path]
 
-REPORT = {"task", "parameters", "found", "seed", "nfe", "seconds", "prior", "digest", "warnings"}
+REPORT = {"task", "parameters", "found", "seed", "nfe", "seconds", "prior", "digest", "runtime", "warnings"}
 
 
 def opened(path: Path) -> Image.Image:
