@@ -29,6 +29,7 @@ def create_app(
     Raises:
         pydantic.ValidationError: a setting is wrong.
     """
+    import anyio
     from fastapi import FastAPI
 
     from service import __version__
@@ -57,6 +58,7 @@ def create_app(
                 await parts.service.drain()
                 parts.drain.over.set()
             await parts.intake.stop()
+            await anyio.to_thread.run_sync(parts.pulls.close)
             parts.drain.restore()
 
     app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)

@@ -37,6 +37,8 @@ class Code(StrEnum):
     TOO_MANY_FRAMES = "too_many_frames"
     INVALID_PARAMETER = "invalid_parameter"
     UNKNOWN_PRIOR = "unknown_prior"
+    PRIOR_PROTECTED = "prior_protected"
+    OFFLINE = "offline"
     WORK_BUDGET = "work_budget"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     URL_REFUSED = "url_refused"
@@ -75,6 +77,8 @@ STATUS: Mapping[Code, int] = {
     Code.TOO_MANY_FRAMES: 422,
     Code.INVALID_PARAMETER: 422,
     Code.UNKNOWN_PRIOR: 422,
+    Code.PRIOR_PROTECTED: 409,
+    Code.OFFLINE: 409,
     Code.WORK_BUDGET: 422,
     Code.IDEMPOTENCY_MISMATCH: 422,
     Code.URL_REFUSED: 422,

@@ -25,7 +25,7 @@ def keys() -> None:
     type=click.Choice(_SCOPES),
     default=("restore", "jobs"),
     show_default=True,
-    help="What it allows: restore (submit), jobs (see and cancel its own), admin (metrics).",
+    help="What it allows: restore (submit), jobs (see and cancel its own), admin (metrics, priors).",
 )
 def new(file: Path, name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and print it: only its hash is kept in FILE. A running server takes it within a second."""

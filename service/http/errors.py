@@ -57,6 +57,8 @@ MEANING: Mapping[Code, str] = {
     Code.TOO_MANY_FRAMES: "The file is an animation or has several pages; one picture is taken.",
     Code.INVALID_PARAMETER: "A field is unknown, missing or out of range; errors lists them.",
     Code.UNKNOWN_PRIOR: "No prior of that name is installed; GET /v1/models lists them.",
+    Code.PRIOR_PROTECTED: "The prior came with the server or is its default; it cannot be removed.",
+    Code.OFFLINE: "This server opens no connection to the outside (PELLUCID_OFFLINE).",
     Code.WORK_BUDGET: "Output megapixels times denoiser calls exceed what one job may cost.",
     Code.IDEMPOTENCY_MISMATCH: "The Idempotency-Key was used before with other bytes or parameters.",
     Code.URL_REFUSED: "The URL is not allowed: its scheme, its port or its address, or this server fetches none.",

@@ -1,32 +1,63 @@
-"""/v1/models: the priors that jobs can name."""
+"""/v1/models: the priors that jobs can name; for an operator's key, fetching and removing them."""
 
 from __future__ import annotations
 
-from functools import cache
+import logging
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.http.bodies import Shape, receive, shape_of
 from service.http.jobs import require_json
 from service.http.negotiation import JSON
 from service.http.openapi import HEADERS, described
 from service.http.parts import Parts, check_open, parts
+from service.http.validation import field_errors
 from service.problems import Code, Problem
-from service.schemas.models import Model, ModelList
+from service.protection.keys import Scope
+from service.protection.middleware import principal
+from service.schemas.models import Model, ModelList, PullRequest
 from service.settings import Settings
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
+log = logging.getLogger("pellucid.models")
+
+#: A request to pull is a name.
+LARGEST_REQUEST = 4096
+
+Name = Annotated[str, Path(description="Of the prior.", examples=["photo"])]
+
+_read: dict[tuple[str, int], Any] = {}
 
 
-@cache
 def _facts() -> dict[str, Any]:
-    """What is known of the shipped priors, without loading torch or a weight."""
-    from models.registry import list_priors
+    """What is known of the installed priors, without loading torch or a weight; read again when files change."""
+    from models.registry import PriorFacts, installed
+    from restore.errors import PriorError
 
-    return {facts.name: facts for facts in list_priors()}
+    found = {}
+    for name, path in installed().items():
+        try:
+            key = (str(path), path.stat().st_mtime_ns)
+            if key not in _read:
+                _read[key] = PriorFacts.read(path)
+            found[name] = _read[key]
+        except FileNotFoundError:
+            continue  # removed a moment ago
+        except (OSError, PriorError) as error:
+            log.warning("the prior %s is left out: %s", name, error)
+    return found
+
+
+def _known() -> dict[str, Any]:
+    """What is known of the priors that can be pulled."""
+    from models.registry import list_known
+
+    return {facts.name: facts for facts in list_known()}
 
 
 def default_prior(settings: Settings) -> str:
@@ -42,14 +73,20 @@ def check_prior(name: str | None, settings: Settings) -> None:
     Raises:
         Problem: UNKNOWN_PRIOR.
     """
-    if name is not None and name not in _facts() and name != settings.prior:
-        known = ", ".join(sorted(_facts()))
-        raise Problem(Code.UNKNOWN_PRIOR, f"no prior is called {name!r}; known are {known}")
+    if name is None or name == settings.prior:
+        return
+    facts = _facts()
+    if name not in facts:
+        raise Problem(Code.UNKNOWN_PRIOR, f"no prior is called {name!r}; known are {', '.join(sorted(facts))}")
 
 
-def _model(facts: Any, given: Parts) -> Model:
+def _model(facts: Any, given: Parts, here: bool) -> Model:
     default = facts.name == default_prior(given.settings)
     ready = any(device.state == "ready" for device in given.service.engine.status())
+    pull = given.pulls.find(facts.name)
+    pulling = pull is not None and not pull.over.is_set()
+    failed = pull.error if pull is not None and not pulling else ""
+    state = "pulling" if pulling else "installed" if here else "failed" if failed else "available"
     return Model(
         name=facts.name,
         kind=getattr(facts, "kind", "prior"),
@@ -57,6 +94,10 @@ def _model(facts: Any, given: Parts) -> Model:
         tasks=list(facts.tasks),
         licence=dict(facts.licence),
         digest=facts.digest,
+        state=state,
+        size=facts.bytes,
+        received=pull.received if pulling and pull is not None else None,
+        error=(failed or None) if state == "failed" else None,
         parameters=facts.parameters,
         runtime=given.settings.runtime,
         default=default,
@@ -68,33 +109,127 @@ def _model(facts: Any, given: Parts) -> Model:
     )
 
 
+def _check_operator(request: Request) -> None:
+    """Refuse who is no operator; without keys, nobody is.
+
+    Raises:
+        Problem: FORBIDDEN.
+    """
+    caller = principal(request)
+    if not caller.id or Scope.ADMIN not in caller.scopes:
+        raise Problem(Code.FORBIDDEN, "priors are managed with a key that has the scope admin (pellucid keys new)")
+
+
 @router.get(
     "",
     response_model=ModelList,
     summary="The installed priors",
-    responses=described({200: HEADERS["id"]}, 400, 406, 503),
+    responses=described({200: HEADERS["id"]}, 400, 406, 422, 503),
 )
-async def list_models(request: Request) -> Response:
+async def list_models(
+    request: Request,
+    known: Annotated[bool, Query(description="Also those that can be pulled.")] = False,
+) -> Response:
     """Facts of every prior: what it serves, its licence, the digest of its weights, whether it is loaded."""
     require_json(request)
     given = parts(request)
     check_open(given)
-    facts = await to_thread.run_sync(_facts)
-    body = ModelList(data=[_model(facts[name], given) for name in sorted(facts)])
+    installed = await to_thread.run_sync(_facts)
+    others = await to_thread.run_sync(_known) if known else {}
+    rows = {**others, **installed}
+    body = ModelList(data=[_model(rows[name], given, name in installed) for name in sorted(rows)])
     return Response(body.model_dump_json(), 200, media_type=JSON)
 
 
 @router.get(
     "/{name}", response_model=Model, summary="One prior", responses=described({200: HEADERS["id"]}, 400, 404, 406, 503)
 )
-async def get_model(
-    request: Request, name: Annotated[str, Path(description="Of the prior.", examples=["photo"])]
-) -> Response:
-    """Its facts."""
+async def get_model(request: Request, name: Name) -> Response:
+    """Its facts; of one that can be pulled also how far that is."""
     require_json(request)
     given = parts(request)
     check_open(given)
-    facts = await to_thread.run_sync(_facts)
-    if name not in facts:
-        raise Problem(Code.NOT_FOUND, f"no such prior; known are {', '.join(sorted(facts))}")
-    return Response(_model(facts[name], given).model_dump_json(), 200, media_type=JSON)
+    installed = await to_thread.run_sync(_facts)
+    facts = installed.get(name) or (await to_thread.run_sync(_known)).get(name)
+    if facts is None:
+        raise Problem(Code.NOT_FOUND, f"no such prior; known are {', '.join(sorted(installed))}")
+    return Response(_model(facts, given, name in installed).model_dump_json(), 200, media_type=JSON)
+
+
+@router.post(
+    "",
+    response_model=Model,
+    status_code=202,
+    summary="Fetch a known prior",
+    responses=described({200: HEADERS["id"], 202: HEADERS["pulling"]}, 400, 406, 409, 413, 415, 422, 503),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/PullRequest"}}}}
+    },
+)
+async def pull_model(request: Request) -> Response:
+    """Needs a key with the scope admin. 202: it is being fetched, GET the prior tells how far; 200: it is there."""
+    require_json(request)
+    _check_operator(request)
+    given = parts(request)
+    check_open(given)
+    name = await _named(request)
+    installed = await to_thread.run_sync(_facts)
+    if name in installed:
+        return Response(_model(installed[name], given, True).model_dump_json(), 200, media_type=JSON)
+    known = await to_thread.run_sync(_known)
+    if name not in known:
+        raise Problem(Code.UNKNOWN_PRIOR, f"no prior called {name!r} can be pulled; there are {', '.join(known)}")
+    if given.settings.offline:
+        raise Problem(Code.OFFLINE, "this server opens no connection to the outside; install the prior by hand")
+    given.pulls.start(name)
+    body = _model(known[name], given, False).model_dump_json()
+    return Response(body, 202, {"Location": f"/v1/models/{name}"}, JSON)
+
+
+@router.delete(
+    "/{name}",
+    status_code=204,
+    summary="Remove a prior that was pulled or added, or stop pulling it",
+    responses=described({204: HEADERS["id"]}, 400, 404, 409, 503),
+)
+async def remove_model(request: Request, name: Name) -> Response:
+    """Needs a key with the scope admin. Jobs that run with the prior end with it; later ones are refused."""
+    _check_operator(request)
+    given = parts(request)
+    check_open(given)
+    from models.registry import WEIGHTS
+    from models.registry.pull import remove
+    from restore.errors import PriorError
+
+    if (WEIGHTS / f"{name}.json") in WEIGHTS.glob("*.json") or name == default_prior(given.settings):
+        raise Problem(Code.PRIOR_PROTECTED, f"the prior {name!r} came with the server or is its default")
+    stopped = await to_thread.run_sync(given.pulls.stop, name)
+    try:
+        await to_thread.run_sync(remove, name)
+    except PriorError:
+        if not stopped:
+            raise Problem(Code.NOT_FOUND, "no such prior is on this server") from None
+    return Response(None, 204)
+
+
+async def _named(request: Request) -> str:
+    """The name in the body of a request to pull.
+
+    Raises:
+        Problem: UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, MALFORMED_REQUEST, INVALID_PARAMETER.
+    """
+    if shape_of(request) is not Shape.JSON:
+        raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, 'send JSON: {"name": "..."}')
+    body = await receive(request, LARGEST_REQUEST)
+    try:
+        return PullRequest.model_validate_json(body.read("json"), strict=True).name
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise Problem(Code.MALFORMED_REQUEST, "the body is not JSON") from None
+        errors = field_errors(found, strip=0)
+        raise Problem(
+            Code.INVALID_PARAMETER, f"{errors[0]['field'] or 'body'}: {errors[0]['message']}", errors=errors
+        ) from None
+    finally:
+        body.close()

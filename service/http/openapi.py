@@ -16,6 +16,7 @@ from service.http.errors import MEANING, MEDIA_TYPE, title
 from service.http.negotiation import EVENTS, IMAGES, JSON, KEY_PATTERN
 from service.problems import STATUS, Code
 from service.schemas.job import JobResource
+from service.schemas.models import PullRequest
 from service.schemas.parameters import EXTRA_ROLE, PARAMETERS
 from service.schemas.problem import ProblemDetails
 from service.schemas.requests import REQUESTS, RestoreRequest
@@ -58,10 +59,13 @@ _APPLIED = _header("The preferences that were followed (RFC 7240).", "wait=30", 
 _LOCATION = _header("The job.", "/v1/jobs/0192f0c1-3a58-7cc1-8f0d-3d1c1c9a1b2e")
 _RETRY = {"Retry-After": _header("Seconds to wait.", "2")}
 
+_PRIOR = _header("The prior.", "/v1/models/ddpm-cifar10-32")
+
 #: Headers of answers that are no errors, by kind.
 HEADERS: Mapping[str, Schema] = {
     "id": _ID,
     "private": _PRIVATE,
+    "pulling": {**_ID, "Location": _PRIOR},
     "job": _JOB,
     "etag": _ETAG,
     "picture": {**_JOB, "ETag": _ETAG["ETag"]},
@@ -336,7 +340,7 @@ def _example(task: str | None) -> Schema:
 
 
 def _components() -> Schema:
-    models: list[type[BaseModel]] = [JobResource, ProblemDetails, *REQUESTS.values()]
+    models: list[type[BaseModel]] = [JobResource, ProblemDetails, PullRequest, *REQUESTS.values()]
     _, found = models_json_schema([(m, "validation") for m in models], ref_template="#/components/schemas/{model}")
     schemas: Schema = found["$defs"]
     union = TypeAdapter(RestoreRequest).json_schema(ref_template="#/components/schemas/{model}")

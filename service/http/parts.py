@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import anyio
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from service.core import Service
 from service.http.draining import Drain
 from service.http.pictures import Reader
+from service.http.pulls import Pulls
 from service.http.waiting import Waiters
 from service.intake.protocol import Intake
 from service.problems import Code, Problem
@@ -24,6 +25,7 @@ class Parts:
     Attributes:
         settings, service, intake: what it was built from.
         drain, waiters, reader: see their classes.
+        pulls: priors being fetched.
         intake_slots: requests whose pictures may be in memory at the same time; the others wait on disk.
     """
 
@@ -34,6 +36,7 @@ class Parts:
     waiters: Waiters
     reader: Reader
     intake_slots: anyio.Semaphore
+    pulls: Pulls = field(default_factory=Pulls)
 
 
 def parts(request: Request) -> Parts:

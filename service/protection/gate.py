@@ -152,13 +152,15 @@ def is_public(path: str) -> bool:
 
 
 def is_submission(scope: Scope) -> bool:
-    """Whether a request brings work: a POST to anything but a job."""
-    return scope["method"] == "POST" and not scope["path"].startswith("/v1/jobs/")
+    """Whether a request brings work: a POST to anything but a job or the priors."""
+    return scope["method"] == "POST" and not scope["path"].startswith(("/v1/jobs/", "/v1/models"))
 
 
 def scope_needed(scope: Scope) -> keys.Scope | None:
     """What a key must allow for a request; None where any key will do."""
     path = scope["path"]
+    if path.startswith("/v1/models") and scope["method"] in ("POST", "DELETE"):
+        return keys.Scope.ADMIN
     if is_public(path) or path.startswith("/v1/models"):
         return None
     if path == "/metrics":

@@ -28,7 +28,7 @@ _CHECK_SECONDS = 1.0
 
 
 class Scope(StrEnum):
-    """What a key allows: to submit, to see and cancel its own jobs, to read metrics."""
+    """What a key allows: to submit, to see and cancel its own jobs, to read metrics and manage priors."""
 
     RESTORE = "restore"
     JOBS = "jobs"

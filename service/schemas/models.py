@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
-from service.schemas.base import Answered
+from service.schemas.base import Answered, Given
+
+
+class PullRequest(Given):
+    """A prior to fetch."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$", examples=["ddpm-cifar10-32"])
+    """Of the catalogue (GET /v1/models?known=true)."""
 
 
 class Model(Answered):
@@ -21,7 +30,15 @@ class Model(Answered):
     licence: dict[str, str]
     """SPDX names for code and weights."""
     digest: str
-    """sha256 of the weights."""
+    """sha256 of the weights; empty while nobody knows it."""
+    state: Literal["installed", "available", "pulling", "failed"]
+    """available: known, but not on this server; failed: the last attempt to fetch it."""
+    size: int | None = Field(ge=0)
+    """Bytes of all its files; null while unknown."""
+    received: int | None = Field(ge=0)
+    """Bytes of the present file that have arrived, of a prior that is being pulled."""
+    error: str | None
+    """Why a pull failed: a code; the server's log says more."""
     parameters: int = Field(ge=0)
     """Number of weights."""
     runtime: str
@@ -41,7 +58,7 @@ class Model(Answered):
 
 
 class ModelList(Answered):
-    """All priors."""
+    """The priors asked for."""
 
     data: list[Model]
     """By name."""
