@@ -34,6 +34,7 @@ def create_app(
 
     from service import __version__
     from service.http import errors, events, health, jobs, models, openapi, page, restore, results, uploads
+    from service.http.draining import LastAnswers
     from service.http.request_id import RequestId
     from service.observability.metrics import Metrics
     from service.protection import middleware
@@ -75,6 +76,7 @@ def create_app(
         await app.state.parts.service.admit()
 
     middleware.install(app, chosen, metrics, admit)
+    app.add_middleware(LastAnswers)
     app.add_middleware(RequestId)
     return app
 

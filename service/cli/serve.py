@@ -63,6 +63,7 @@ def run(settings: Any) -> None:
     import uvicorn
 
     from service.app import create_app
+    from service.http.listening import ListeningServer
     from service.observability import logs
     from service.protection.keys import KeyFileError
     from service.protection.receiving import deadline_protocol
@@ -102,7 +103,7 @@ def run(settings: Any) -> None:
         signal.signal(number, lambda *_: None)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     click.echo(f"pellucid serves at http://{host}:{listener.getsockname()[1]}", err=True)
-    server = uvicorn.Server(config)
+    server = ListeningServer(config)
     server.run(sockets=[listener])
     if not server.started:
         raise click.ClickException("the server could not be started; the log says why")

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 #: The socket stays open at least so long after readiness has failed, for load balancers to see it and for clients to
@@ -90,3 +92,28 @@ class Drain:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+
+class LastAnswers:
+    """ASGI middleware: once the server drains, every answer is the last of its connection, and says so.
+
+    Args:
+        app: what lies behind; its `state.parts.drain` is asked.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        parts = getattr(scope["app"].state, "parts", None)  # none without a lifespan
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and parts is not None and parts.drain.begun.is_set():
+                headers = [h for h in message.get("headers", []) if h[0].lower() != b"connection"]
+                message["headers"] = [*headers, (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_last)
