@@ -24,7 +24,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY deploy/constraints.txt deploy/
 COPY service/__init__.py service/
 # First the dependencies, under an empty package: a change of the sources does not fetch them again.
-ARG EXTRAS="postgres,s3"
+ARG EXTRAS="postgres,ray,s3"
 # Where pip looks besides PyPI, such as for PyTorch's wheels without CUDA, which make an image of less than half the size.
 ARG PIP_EXTRA_INDEX_URL=""
 RUN mkdir restore models \
@@ -43,7 +43,7 @@ RUN pip uninstall --yes triton \
 # CUDA's runtime, cuDNN and cuBLAS come with PyTorch's wheels, the driver's libraries from the container toolkit.
 # ONNX Runtime 1.31 is built for CUDA 13, cuDNN 9 and TensorRT 10.
 FROM build AS build-gpu
-RUN pip install --constraint deploy/constraints.txt "onnxruntime-gpu==1.31.*" "tensorrt-cu13==10.*" \
+RUN pip install --constraint deploy/constraints.txt ".[gpu]" "onnxruntime-gpu==1.31.*" "tensorrt-cu13==10.*" \
     && pip uninstall --yes pip
 
 # What runs: no pip, no build tools. The shared libraries are OpenCV's.

@@ -42,6 +42,8 @@ def main() -> None:
     )
     parser.add_argument("--freeze", type=Path, help="write the installed versions there, as constraints")
     parser.add_argument("--report", type=Path, help="write what was found there, as JSON")
+    parser.add_argument("--also", metavar="COMMAND", help="to run afterwards instead of the image's own")
+    parser.add_argument("--also-env", action="append", default=[], metavar="NAME=VALUE", help="for that")
     parser.add_argument("--keep", action="store_true", help="leave the file systems mounted")
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -56,8 +58,12 @@ def main() -> None:
             "base": f"Debian {(image.root / 'etc/debian_version').read_text().strip()}",
             "target": options.target,
             "mib": image.size() >> 20,
-            **run_it(image, options.work),
+            **run_it(image, options.work / "run", None, {}),
         }
+        if options.also:
+            given = dict(item.split("=", 1) for item in options.also_env)
+            found = run_it(image, options.work / "run also", shlex.split(options.also), given)
+            facts["also"] = {"command": options.also, "environment": given, **found}
     print(json.dumps(facts, indent=2))
     if options.report:
         options.report.write_text(json.dumps(facts, indent=2) + "\n")
@@ -212,12 +218,12 @@ def step(told: str, *command: object) -> None:
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
 
 
-def run_it(image: Image, work: Path) -> dict[str, object]:
-    """Start the image and put it to the test."""
+def run_it(image: Image, work: Path, words: list[str] | None, more: dict[str, str]) -> dict[str, object]:
+    """Start the image, with other words than its own if some are given, and put it to the test."""
     data = work / "data"
-    data.mkdir()
+    data.mkdir(parents=True)
     os.chown(data, *(int(number) for number in image.user.split(":")))
-    server = start(image, work, data)
+    server = start(image, work, words, more)
     try:
         inside = follower(server.pid)
         facts = examine(image, inside, server)
@@ -233,25 +239,25 @@ def run_it(image: Image, work: Path) -> dict[str, object]:
     return facts
 
 
-def start(image: Image, work: Path, data: Path) -> subprocess.Popen[bytes]:
+def start(image: Image, work: Path, words: list[str] | None, more: dict[str, str]) -> subprocess.Popen[bytes]:
     """ENTRYPOINT and CMD: read-only root, a volume, a temporary folder, no capability, no way out of its network."""
     uid, gid = image.user.split(":")
-    volume = json.loads(image.words["VOLUME"])[0] if image.words["VOLUME"].startswith("[") else image.words["VOLUME"]
-    words = dockerfile.command(image.words["ENTRYPOINT"]) + dockerfile.command(image.words["CMD"])
-    environment = {**image.environment, "PELLUCID_AUTH": "off", "HOME": "/data"}
-    root = work / "running"
+    volume, root = image.words["VOLUME"], work / "root"
+    words = words or dockerfile.command(image.words["ENTRYPOINT"]) + dockerfile.command(image.words["CMD"])
+    environment = {**image.environment, "PELLUCID_AUTH": "off", "HOME": "/data", **more}
     root.mkdir()
     script = f"""
         set -e
+        cd {shlex.quote(str(work))}
         ip link set lo up
         mount --make-rprivate /
-        mount --bind {image.root} {root}
-        mount -o remount,bind,ro {root}
-        mount -t proc proc {root}/proc
-        mount --rbind /dev {root}/dev
-        mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs {root}/tmp
-        mount --bind {data} {root}{volume}
-        exec chroot {root} /usr/bin/setpriv --reuid {uid} --regid {gid} --clear-groups --no-new-privs \
+        mount --bind {image.root} root
+        mount -o remount,bind,ro root
+        mount -t proc proc root/proc
+        mount --rbind /dev root/dev
+        mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs root/tmp
+        mount --bind data root{volume}
+        exec chroot root /usr/bin/setpriv --reuid {uid} --regid {gid} --clear-groups --no-new-privs \
             --bounding-set=-all /usr/bin/env -i {shlex.join(f"{n}={v}" for n, v in environment.items())} \
             {shlex.join(words)}
     """

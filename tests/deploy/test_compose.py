@@ -34,7 +34,7 @@ def test_every_service_has_a_profile_and_a_plain_up_starts_one_server(compose):
 
 def test_profiles(compose):
     named = {profile for service in compose["services"].values() for profile in service["profiles"]}
-    assert {"cpu", "gpu", "observability"} <= named
+    assert named == {"cpu", "gpu", "scale", "observability"}
 
 
 def test_at_most_one_server_of_a_profile_takes_the_port(compose):
@@ -49,10 +49,13 @@ def test_at_most_one_server_of_a_profile_takes_the_port(compose):
 
 def test_what_is_built_are_stages_of_the_dockerfile(compose, dockerfile):
     names = {stage.name for stage in dockerfile.stages}
+    built = {s["image"] for s in compose["services"].values() if "build" in s}
     for service in compose["services"].values():
         if "build" in service:
             assert service["build"]["target"] in names
             assert service["image"] == f"pellucid:{service['build']['target']}"
+        elif service["image"].startswith("pellucid:"):
+            assert service["image"] in built
 
 
 def test_images_from_elsewhere_are_pinned(compose):
@@ -73,7 +76,7 @@ def test_settings_are_taken_by_the_server(compose, monkeypatch):
             patch.setenv("PELLUCID_HOST", "0.0.0.0")
             for key, value in service["environment"].items():
                 if key.startswith("PELLUCID_"):
-                    patch.setenv(key, value)
+                    patch.setenv(key, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
             Settings()
 
 
@@ -126,3 +129,40 @@ def test_grafana_finds_prometheus_and_the_dashboard(compose):
     provider = yaml.safe_load((grafana / "provisioning" / "dashboards" / "pellucid.yml").read_text())["providers"][0]
     mounts = {v.split(":")[1]: v.split(":")[0] for v in compose["services"]["grafana"]["volumes"]}
     assert (ROOT / mounts[provider["options"]["path"]] / "pellucid.json").exists()
+
+
+def test_what_a_service_waits_for_is_in_its_profile(compose):
+    for name, service in compose["services"].items():
+        for other in service.get("depends_on", []):
+            assert set(service["profiles"]) <= set(compose["services"][other]["profiles"]), name
+
+
+def test_servers_and_workers_open_the_same_stores(compose):
+    services = compose["services"]
+    stores = {"PELLUCID_BLOB_URL", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    first, *others = (
+        {key: s["environment"][key] for key in stores}
+        for s in map(services.get, ("pellucid-scale", "ray-worker", "bucket"))
+    )
+    assert all(other == first for other in others)
+    bucket = first["PELLUCID_BLOB_URL"].removeprefix("s3://").split("/")[0]
+    assert f"makedirs('{bucket}'" in services["bucket"]["command"][0]
+    keys = json.loads(compose["configs"]["s3"]["content"])["identities"][0]["credentials"][0]
+    assert keys == {"accessKey": first["AWS_ACCESS_KEY_ID"], "secretKey": first["AWS_SECRET_ACCESS_KEY"]}
+
+
+def test_the_database_is_the_one_that_is_made(compose):
+    from sqlalchemy import make_url
+
+    url = make_url(
+        compose["services"]["pellucid-scale"]["environment"]["PELLUCID_DATABASE_URL"].replace(
+            "${POSTGRES_PASSWORD:-pellucid}", "x"
+        )
+    )
+    made = compose["services"]["postgres"]["environment"]
+    assert (url.host, url.username, url.database) == ("postgres", made["POSTGRES_USER"], made["POSTGRES_DB"])
+
+
+def test_as_many_ray_workers_as_replicas_are_asked_for(compose):
+    asked = compose["services"]["pellucid-scale"]["environment"]["PELLUCID_RAY_REPLICAS"]
+    assert compose["services"]["ray-worker"]["deploy"]["replicas"] == int(asked)
