@@ -33,6 +33,8 @@ def create_app(
     from fastapi import FastAPI
 
     from service import __version__
+    from service.doors import inference, webui
+    from service.doors.schemas import ExtrasRequest
     from service.http import errors, events, health, jobs, models, openapi, page, restore, results, uploads
     from service.http.draining import LastAnswers
     from service.http.request_id import RequestId
@@ -64,11 +66,11 @@ def create_app(
 
     app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.settings = chosen
-    routers = [module.router for module in (restore, jobs, results, uploads, models, health, page)]
+    routers = [module.router for module in (restore, jobs, results, uploads, models, health, page, inference, webui)]
     for router in routers:
         app.include_router(router)
     errors.install(app, [route for router in routers for route in router.routes])
-    openapi.install(app, auth=chosen.keys_required)
+    openapi.install(app, auth=chosen.keys_required, bodies=[ExtrasRequest])
     if chosen.metrics:
         app.add_route("/metrics", metrics.answer, methods=["GET"], include_in_schema=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
@@ -22,6 +23,9 @@ MEDIA_TYPE = "application/problem+json"
 #: Seconds after which a request that met a busy, starting or draining server may be tried again, where nothing better
 #: is known.
 RETRY_AFTER = 1.0
+
+#: Paths of the Open Inference Protocol, whose clients want an error's words under a name of their own.
+INFERENCE = re.compile(r"/v2(/|$)")
 
 _OF_STATUS = {
     400: Code.MALFORMED_REQUEST,
@@ -97,6 +101,7 @@ def answer(request: Request, problem: Problem, job: str | None = None) -> Respon
         request_id=request_id(request),
         errors=[FieldError(field=str(e["field"]), message=str(e["message"])) for e in problem.errors],
         job=job,
+        error=problem.detail if INFERENCE.match(request.url.path) else None,
     )
     headers = {"Cache-Control": "no-store"}
     if problem.retry_after is not None or problem.status in (429, 503):
@@ -106,7 +111,8 @@ def answer(request: Request, problem: Problem, job: str | None = None) -> Respon
         headers["WWW-Authenticate"] = "Bearer"
     if problem.code in (Code.DRAINING, Code.TOO_LARGE):
         headers["Connection"] = "close"
-    return Response(details.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+    left_out = {"error"} if details.error is None else None
+    return Response(details.model_dump_json(exclude=left_out), problem.status, headers, MEDIA_TYPE)
 
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:

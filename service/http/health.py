@@ -52,6 +52,21 @@ def state(request: Request) -> State:
     return "broken" if states == {"broken"} else "starting"
 
 
+def check_ready(request: Request) -> None:
+    """Refuse while no work is taken.
+
+    Raises:
+        Problem: DRAINING, STARTING.
+    """
+    now = state(request)
+    if now == "draining":
+        raise Problem(Code.DRAINING, "the server is shutting down", retry_after=5.0)
+    if now != "ready":
+        status = parts(request).service.engine.status()
+        told = "; ".join(f"{d.device}: {d.state}{f', {d.detail}' if d.detail else ''}" for d in status)
+        raise Problem(Code.STARTING, f"no worker is ready: {told or 'none yet'}", retry_after=2.0)
+
+
 @router.get("/readyz", response_model=Ready, summary="Work is taken", responses={503: problem(503)})
 @router.get(
     "/v2/health/ready",
@@ -63,20 +78,15 @@ async def ready(
     request: Request, verbose: Annotated[str | None, Query(description="Name the workers.")] = None
 ) -> Response:
     """Whether to send work. 503 while no worker is ready and from the beginning of a shutdown on."""
-    now = state(request)
-    if now == "draining":
-        raise Problem(Code.DRAINING, "the server is shutting down", retry_after=5.0)
+    check_ready(request)
     status = parts(request).service.engine.status()
-    if now != "ready":
-        told = "; ".join(f"{d.device}: {d.state}{f', {d.detail}' if d.detail else ''}" for d in status)
-        raise Problem(Code.STARTING, f"no worker is ready: {told or 'none yet'}", retry_after=2.0)
     devices = None
     if verbose is not None and verbose.lower() not in ("0", "false"):
         devices = [
             Device(device=d.device, state=d.state, running=d.running, restarts=d.restarts, detail=d.detail)
             for d in status
         ]
-    body = Ready(status=now, devices=devices)
+    body = Ready(status="ready", devices=devices)
     return Response(body.model_dump_json(), 200, {"Cache-Control": "no-store"}, JSON)
 
 

@@ -34,13 +34,14 @@ Name = Annotated[str, Path(description="Of the prior.", examples=["photo"])]
 _read: dict[tuple[str, int], Any] = {}
 
 
-def _facts() -> dict[str, Any]:
+def installed_facts() -> dict[str, Any]:
     """What is known of the installed priors, without loading torch or a weight; read again when files change."""
-    from models.registry import PriorFacts, installed
+    from models.registry import PriorFacts
+    from models.registry import installed as descriptions
     from restore.errors import PriorError
 
     found = {}
-    for name, path in installed().items():
+    for name, path in descriptions().items():
         try:
             key = (str(path), path.stat().st_mtime_ns)
             if key not in _read:
@@ -60,6 +61,18 @@ def _known() -> dict[str, Any]:
     return {facts.name: facts for facts in list_known()}
 
 
+def find_facts(name: str) -> Any:
+    """What is known of one installed prior.
+
+    Raises:
+        Problem: NOT_FOUND.
+    """
+    facts = installed_facts()
+    if name not in facts:
+        raise Problem(Code.NOT_FOUND, f"no such prior; known are {', '.join(sorted(facts))}")
+    return facts[name]
+
+
 def default_prior(settings: Settings) -> str:
     """The prior of jobs that name none."""
     from models.registry import DEFAULT
@@ -75,7 +88,7 @@ def check_prior(name: str | None, settings: Settings) -> None:
     """
     if name is None or name == settings.prior:
         return
-    facts = _facts()
+    facts = installed_facts()
     if name not in facts:
         raise Problem(Code.UNKNOWN_PRIOR, f"no prior is called {name!r}; known are {', '.join(sorted(facts))}")
 
@@ -134,7 +147,7 @@ async def list_models(
     require_json(request)
     given = parts(request)
     check_open(given)
-    installed = await to_thread.run_sync(_facts)
+    installed = await to_thread.run_sync(installed_facts)
     others = await to_thread.run_sync(_known) if known else {}
     rows = {**others, **installed}
     body = ModelList(data=[_model(rows[name], given, name in installed) for name in sorted(rows)])
@@ -149,7 +162,7 @@ async def get_model(request: Request, name: Name) -> Response:
     require_json(request)
     given = parts(request)
     check_open(given)
-    installed = await to_thread.run_sync(_facts)
+    installed = await to_thread.run_sync(installed_facts)
     facts = installed.get(name) or (await to_thread.run_sync(_known)).get(name)
     if facts is None:
         raise Problem(Code.NOT_FOUND, f"no such prior; known are {', '.join(sorted(installed))}")
@@ -173,7 +186,7 @@ async def pull_model(request: Request) -> Response:
     given = parts(request)
     check_open(given)
     name = await _named(request)
-    installed = await to_thread.run_sync(_facts)
+    installed = await to_thread.run_sync(installed_facts)
     if name in installed:
         return Response(_model(installed[name], given, True).model_dump_json(), 200, media_type=JSON)
     known = await to_thread.run_sync(_known)

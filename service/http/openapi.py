@@ -15,6 +15,7 @@ from service import __version__
 from service.http.errors import MEANING, MEDIA_TYPE, title
 from service.http.negotiation import EVENTS, IMAGES, JSON, KEY_PATTERN
 from service.problems import STATUS, Code
+from service.protection.paths import is_public
 from service.schemas.job import JobResource
 from service.schemas.models import PullRequest
 from service.schemas.parameters import EXTRA_ROLE, PARAMETERS
@@ -339,8 +340,8 @@ def _example(task: str | None) -> Schema:
     return example
 
 
-def _components() -> Schema:
-    models: list[type[BaseModel]] = [JobResource, ProblemDetails, PullRequest, *REQUESTS.values()]
+def _components(extra: Sequence[type[BaseModel]]) -> Schema:
+    models: list[type[BaseModel]] = [JobResource, ProblemDetails, PullRequest, *REQUESTS.values(), *extra]
     _, found = models_json_schema([(m, "validation") for m in models], ref_template="#/components/schemas/{model}")
     schemas: Schema = found["$defs"]
     union = TypeAdapter(RestoreRequest).json_schema(ref_template="#/components/schemas/{model}")
@@ -354,23 +355,24 @@ def _components() -> Schema:
     return schemas
 
 
-def install(app: FastAPI, auth: bool) -> None:
+def install(app: FastAPI, auth: bool, bodies: Sequence[type[BaseModel]] = ()) -> None:
     """Make `app.openapi` give the complete document.
 
     Args:
         app: with all its routes.
         auth: whether keys are required.
+        bodies: of requests, besides those of the restorations, that routes refer to by name.
     """
 
     def document() -> Schema:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, auth)
+            app.openapi_schema = _document(app, auth, bodies)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, auth: bool) -> Schema:
+def _document(app: FastAPI, auth: bool, bodies: Sequence[type[BaseModel]]) -> Schema:
     document = get_openapi(
         title="Pellucid",
         version=__version__,
@@ -384,14 +386,14 @@ def _document(app: FastAPI, auth: bool) -> Schema:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas |= _components()
+    schemas |= _components(bodies)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}}
     for path, item in document["paths"].items():
         for operation in item.values():
             own = operation["responses"]
             if "HTTPValidationError" in str(own.get("422", "")):
                 del own["422"]
-            if path.startswith("/v1/") or path == "/restore":
+            if not is_public(path):
                 operation["security"] = [{"key": []}] if auth else [{}, {"key": []}]
             for answer in own.values():
                 answer.setdefault("headers", dict(_ID))

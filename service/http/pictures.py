@@ -59,9 +59,9 @@ class Reader:
         if body.shape is Shape.JSON:
             request = await to_thread.run_sync(lambda: parse_json(body.read("json"), task))
             parameters: AnyParameters | AnyRequest = request
-            inputs = {"image": await self._source("image", request.image, owner)}
+            inputs = {"image": await self.source("image", request.image, owner)}
             if isinstance(request, InpaintRequest):
-                inputs["mask"] = await self._source("mask", request.mask, owner)
+                inputs["mask"] = await self.source("mask", request.mask, owner)
             if isinstance(request, DeblurRequest):
                 inputs["kernel"] = await to_thread.run_sync(kernel_rows, request.kernel)
         else:
@@ -83,8 +83,17 @@ class Reader:
                 )
         return Submitted(parameters, image, inputs)
 
-    async def _source(self, role: str, source: Source, owner: str) -> bytes:
-        """The bytes that a JSON body points to."""
+    async def source(self, role: str, source: Source, owner: str) -> bytes:
+        """The bytes that a JSON body points to.
+
+        Args:
+            role: "image" or "mask", for messages.
+            source: where they are.
+            owner: of uploads.
+
+        Raises:
+            Problem: INVALID_PARAMETER, TOO_LARGE, UNKNOWN_UPLOAD, URL_REFUSED, URL_UNREACHABLE.
+        """
         if isinstance(source, Inline):
             data = await to_thread.run_sync(_decoded, role, source.b64)
         elif isinstance(source, Remote):

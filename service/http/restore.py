@@ -94,9 +94,19 @@ async def _submit(
                 output = accept.image_format(native, asked)
             else:
                 output = asked or (native if native in ("png", "jpeg", "webp", "tiff", "avif") else "png")
-            new = await _new_job(request, given, submitted, output, key)
+            new = await new_job(request, given, submitted, output, key)
     finally:
         body.close()
+    submission = await queue(given, new)
+    return submission, Context(prefer, submission.replayed, submitted.parameters.inline)
+
+
+async def queue(given: Parts, new: NewJob) -> Submission:
+    """Queue a job; its pictures are removed again when there will be none.
+
+    Raises:
+        Problem: SATURATED, QUOTA, IDEMPOTENCY_MISMATCH, ...
+    """
     try:
         submission = await given.service.submit(new)
     except Problem:
@@ -104,10 +114,22 @@ async def _submit(
         raise
     if submission.replayed:
         await _forget(given, new.inputs)
-    return submission, Context(prefer, submission.replayed, submitted.parameters.inline)
+    return submission
 
 
-async def _new_job(request: Request, given: Parts, submitted: Submitted, output: str, key: str | None) -> NewJob:
+async def new_job(request: Request, given: Parts, submitted: Submitted, output: str, key: str | None) -> NewJob:
+    """What a request submits, its pictures stored.
+
+    Args:
+        request: whose it is.
+        given: of the application.
+        submitted: checked.
+        output: format of the result.
+        key: for idempotency.
+
+    Raises:
+        Problem: INVALID_PARAMETER, a webhook that this server cannot sign.
+    """
     parameters = submitted.parameters
     dumped = parameters.model_dump(exclude={"image", "mask", "kernel"})
     if parameters.webhook is not None and given.settings.webhook_secret is None:

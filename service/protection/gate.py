@@ -12,17 +12,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.errors import answer
 from service.problems import Code, Problem
-from service.protection import keys
 from service.protection.hosts import check_host, check_origin, is_loopback, listed
 from service.protection.keys import ANYONE, Keys, Principal
+from service.protection.paths import is_public, is_submission, key_of, scope_needed
 from service.protection.quota import Quota
 from service.settings import Settings
 
 Admit = Callable[[], Awaitable[None]]
 
-_PUBLIC = ("/", "/livez", "/readyz", "/openapi.json", "/docs")
-_PUBLIC_BELOW = ("/v2/health/", "/problems/", "/docs/", "/web/")
-"""What needs no key: health, the description of the interface, the web page itself."""
 _ROOM = 64
 """Submissions in the server at once besides `max_queue` waiting ones: those being received, examined, answered."""
 _ASK_SECONDS = 0.1
@@ -75,7 +72,7 @@ class Gate:
         check_host(host, loopback=loopback, allowed=self._hosts)
         check_origin(headers.get("origin"), host, self._origins)
         path = scope["path"]
-        principal = self._principal(headers, loopback, public=is_public(path))
+        principal = self._principal(headers, path, loopback)
         state = scope.setdefault("state", {})
         state["principal"], state["owner"] = principal, principal.id
         needed = scope_needed(scope)
@@ -94,11 +91,11 @@ class Gate:
         except ValueError:
             return True  # a socket of this machine, or a name that a test made up
 
-    def _principal(self, headers: Headers, loopback: bool, public: bool) -> Principal:
+    def _principal(self, headers: Headers, path: str, loopback: bool) -> Principal:
         policy = self._settings.auth
         if policy == "off" or (policy == "auto" and loopback and self._keys is None):
             return ANYONE
-        given = key_of(headers)
+        given, public = key_of(headers, path), is_public(path)
         if given is None and (public or (policy == "auto" and loopback)):
             return ANYONE
         found = self._keys.authenticate(given) if self._keys and given else None
@@ -136,35 +133,3 @@ class Gate:
                 self._refusal = problem
         if self._refusal is not None:
             raise Problem(self._refusal.code, self._refusal.detail, retry_after=self._refusal.retry_after)
-
-
-def key_of(headers: Headers) -> str | None:
-    """The API key of a request."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return headers.get("x-api-key")
-
-
-def is_public(path: str) -> bool:
-    """Whether a path needs no key."""
-    return path in _PUBLIC or path.startswith(_PUBLIC_BELOW)
-
-
-def is_submission(scope: Scope) -> bool:
-    """Whether a request brings work: a POST to anything but a job or the priors."""
-    return scope["method"] == "POST" and not scope["path"].startswith(("/v1/jobs/", "/v1/models"))
-
-
-def scope_needed(scope: Scope) -> keys.Scope | None:
-    """What a key must allow for a request; None where any key will do."""
-    path = scope["path"]
-    if path.startswith("/v1/models") and scope["method"] in ("POST", "DELETE"):
-        return keys.Scope.ADMIN
-    if is_public(path) or path.startswith("/v1/models"):
-        return None
-    if path == "/metrics":
-        return keys.Scope.ADMIN
-    if path == "/v1/jobs" or path.startswith("/v1/jobs/"):
-        return keys.Scope.JOBS
-    return keys.Scope.RESTORE

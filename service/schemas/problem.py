@@ -38,3 +38,5 @@ class ProblemDetails(Answered):
     """The fields that are wrong, one by one."""
     job: str | None = None
     """Id of the job that the problem is about."""
+    error: str | None = None
+    """The detail once more, under /v2 only, where clients of the Open Inference Protocol look for it."""

@@ -1,0 +1,1 @@
+"""Interfaces of others, so that their clients can use this server: see docs/doors.md."""
