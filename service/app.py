@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
     from service.core import Service
     from service.intake.protocol import Intake
+    from service.observability.tracing import Tracing
     from service.settings import Settings
 
 
 def create_app(
-    settings: Settings | None = None, service: Service | None = None, intake: Intake | None = None
+    settings: Settings | None = None,
+    service: Service | None = None,
+    intake: Intake | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The application; nothing is opened or started before its lifespan begins.
 
@@ -25,6 +29,7 @@ def create_app(
         settings: read from the environment by default.
         service: jobs over a store, blobs and an engine; made from the settings by default.
         intake: examines pictures; made from the settings by default.
+        tracing: makes spans; as the environment says by default. A given service has its own.
 
     Raises:
         pydantic.ValidationError: a setting is wrong.
@@ -39,16 +44,18 @@ def create_app(
     from service.http.draining import LastAnswers
     from service.http.request_id import RequestId
     from service.observability.metrics import Metrics
+    from service.observability.tracing import create_tracing
     from service.protection import middleware
     from service.settings import Settings
 
     del events
     chosen = settings if settings is not None else Settings()
     metrics: Metrics = service.metrics if service is not None else Metrics()
+    spans = tracing if tracing is not None else create_tracing(chosen.offline)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = _parts(chosen, service, intake, metrics)
+        parts = _parts(chosen, service, intake, metrics, spans)
         app.state.parts = parts
         await parts.intake.start()
         await parts.service.start()
@@ -63,6 +70,7 @@ def create_app(
             await parts.intake.stop()
             await anyio.to_thread.run_sync(parts.pulls.close)
             parts.drain.restore()
+            await anyio.to_thread.run_sync(spans.close)
 
     app = FastAPI(title="Pellucid", version=__version__, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.settings = chosen
@@ -79,11 +87,12 @@ def create_app(
 
     middleware.install(app, chosen, metrics, admit)
     app.add_middleware(LastAnswers)
+    spans.install(app)
     app.add_middleware(RequestId)
     return app
 
 
-def _parts(settings: Settings, service: Service | None, intake: Intake | None, metrics: Any) -> Any:
+def _parts(settings: Settings, service: Service | None, intake: Intake | None, metrics: Any, tracing: Any) -> Any:
     """Belongs into the running loop: locks and events are made here."""
     import anyio
 
@@ -93,7 +102,7 @@ def _parts(settings: Settings, service: Service | None, intake: Intake | None, m
     from service.http.waiting import Waiters
 
     if service is None:
-        service = import_module("service.application").create_service(settings, metrics)
+        service = import_module("service.application").create_service(settings, metrics, tracing)
     if intake is None:
         intake = import_module("service.intake.examine").create_intake(settings)
     assert service is not None

@@ -20,6 +20,7 @@ from service.jobs.notices import Kind, Notice
 from service.jobs.sql import SqlJobStore, saturated
 from service.jobs.store import Cancellation, JobStore, Submission
 from service.observability.metrics import Metrics
+from service.observability.tracing import Tracing
 from service.presence import Presence
 from service.problems import Code, Problem
 from service.protection.addresses import AddressGuard, networks
@@ -49,6 +50,7 @@ class RestorationService:
         engine: where restorations run; the one that the settings name by default.
         store, blobs: where jobs and pictures lie; as the settings say by default.
         metrics: told of ended jobs and of the queue.
+        tracing: makes spans of jobs.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class RestorationService:
         store: JobStore | None = None,
         blobs: BlobStore | None = None,
         metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics if metrics is not None else Metrics()
+        self.tracing = tracing if tracing is not None else Tracing()
         self.store: JobStore = store if store is not None else SqlJobStore(database_url(settings))
         self.blobs: BlobStore = blobs if blobs is not None else FsspecBlobStore(blob_url(settings))
         self.engine: Engine = engine if engine is not None else self._make_engine()
@@ -161,6 +165,8 @@ class RestorationService:
             if problem.code in (Code.SATURATED, Code.QUOTA):
                 problem.retry_after = await self._retry_after(problem.code)
             raise
+        if not submission.replayed:
+            self.tracing.submitted(submission.job.id)
         self._work.set()
         return submission
 
@@ -224,7 +230,7 @@ class RestorationService:
         """Claim as much as the engine has room for, as soon as there is something to claim."""
         means = Means(
             self.store, self.blobs, self.engine, self._board, self.metrics, self._database, self._files,
-            self.settings.max_attempts, self.settings.retention_seconds,
+            self.settings.max_attempts, self.settings.retention_seconds, self.tracing,
         )  # fmt: skip
         while True:
             free = self.engine.free_slots()
@@ -348,9 +354,11 @@ def blob_url(settings: Settings) -> str:
     return settings.blob_url or str(settings.data_dir / "blobs")
 
 
-def create_service(settings: Settings, metrics: Metrics | None = None) -> RestorationService:
+def create_service(
+    settings: Settings, metrics: Metrics | None = None, tracing: Tracing | None = None
+) -> RestorationService:
     """The service that the settings describe; nothing is opened before `start`."""
-    return RestorationService(settings, metrics=metrics)
+    return RestorationService(settings, metrics=metrics, tracing=tracing)
 
 
 def _sender(settings: Settings, store: JobStore, database: Threads) -> Sender | None:

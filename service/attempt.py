@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +19,7 @@ from service.jobs.model import Event, Job, JobError, JobState
 from service.jobs.store import JobStore, Outcome
 from service.observability.logs import bound
 from service.observability.metrics import Metrics
+from service.observability.tracing import Tracing
 from service.problems import Code
 from service.threads import Threads
 
@@ -44,6 +45,7 @@ class Means:
     files: Threads
     max_attempts: int
     retention_seconds: float
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class _LostError(Exception):
@@ -184,6 +186,7 @@ class Attempt:
         if taken:
             stages = args[0].metrics if args and isinstance(args[0], Outcome) else {}
             means.metrics.job_ended(job.spec.task, state.value, stages)
+            means.tracing.ended(job, state.value, stages)
         else:
             log.warning("the end of attempt %d came too late; it is not taken", job.attempt)
         means.board.post(job.id, ended=True)

@@ -137,16 +137,16 @@ Serve = Callable[..., AbstractContextManager[Server]]
 
 
 @contextmanager
-def running(folder: Path, intake: Any = None, **fields: Any) -> Iterator[Server]:
+def running(folder: Path, intake: Any = None, tracing: Any = None, **fields: Any) -> Iterator[Server]:
     """A server with these settings; `intake="sandboxed"` for the real one, which starts processes."""
     settings = Settings(data_dir=folder, **{"drain_seconds": 0.0, **fields})
     metrics = Metrics()
     blobs = FsspecBlobStore(blob_url(settings))
     engine = threaded.ThreadedEngine(settings, blob_url(settings), metrics.absorb)
-    service = RestorationService(settings, engine, blobs=blobs, metrics=metrics)
+    service = RestorationService(settings, engine, blobs=blobs, metrics=metrics, tracing=tracing)
     own = create_intake(settings) if intake == "sandboxed" else intake or memory.MemoryIntake(settings.limits)
     with (
-        serving(create_app(settings, service, own)) as url,
+        serving(create_app(settings, service, own, tracing)) as url,
         httpx.Client(base_url=url, timeout=60.0) as client,
     ):
         yield Server(url, client, service, engine, settings)
