@@ -5,6 +5,7 @@ Every file is checked against PyTorch and has a report of that beside it; one th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from restore.prior.protocol import Denoiser, PriorInfo
 
 FORMATS = ("onnx",)
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 __all__ = ["FORMATS", "PRECISIONS", "export_onnx"]
 
 
-def export_onnx(network: nn.Module, info: PriorInfo, path: Path, precision: str = "fp32") -> dict[str, Any]:
+def export_onnx(
+    network: nn.Module, info: PriorInfo, path: Path, precision: str = "fp32", photographs: Sequence[Any] = ()
+) -> dict[str, Any]:
     """Write a network as an ONNX file and the parity report beside it (NAME.onnx.json).
 
     Args:
@@ -29,6 +32,8 @@ def export_onnx(network: nn.Module, info: PriorInfo, path: Path, precision: str 
         info: its facts.
         path: of the file.
         precision: one of `PRECISIONS`.
+        photographs: uint8 HWC arrays that int8 is calibrated on. An int8 file is kept in the private folder as well,
+            for the runtimes "openvino:int8" and "onnxruntime:int8".
 
     Returns:
         The report.
@@ -44,12 +49,38 @@ def export_onnx(network: nn.Module, info: PriorInfo, path: Path, precision: str 
     from models.export.report import describe, refuse_outside, write_all
     from models.parity import TOLERANCES, compare
 
+    if precision == "int8":
+        return _export_int8(network, info, path, photographs)
     model = graph(network, info, precision)
     data = model.SerializeToString()
     parity = compare(_original(network, info), _runnable(model, info, precision))
     refuse_outside(parity, TOLERANCES[precision], f"{info.name} in {precision}")
     report = describe(data, info, "onnx", precision, parity)
     write_all(path, data, report)
+    return report
+
+
+def _export_int8(network: nn.Module, info: PriorInfo, path: Path, photographs: Sequence[Any]) -> dict[str, Any]:
+    from models.export.int8 import crops, quantise
+    from models.export.precisions import graph
+    from models.export.report import describe, write_all
+    from models.runtime import cache
+    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser
+
+    def run(data: bytes) -> Denoiser:
+        return OnnxRuntimeDenoiser(data, info, "cpu", "int8")
+
+    made = quantise(graph(network, info), info, crops(photographs, info), _original(network, info), run)
+    data = made.model.SerializeToString()
+    facts = {
+        "safe_from": made.safe_from,
+        "convolutions": made.convolutions,
+        "kept_in_float": list(made.kept),
+        "photographs": len(photographs),
+    }
+    report = describe(data, info, "onnx", "int8", made.parity, **facts)
+    write_all(path, data, report)
+    cache.store_graph(cache.fingerprint(network), "int8", data, {"prior": info.name, "digest": info.digest, **facts})
     return report
 
 

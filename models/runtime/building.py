@@ -7,6 +7,7 @@ from torch import nn
 
 from models.denoiser import TorchDenoiser, bf16_in_hardware
 from models.runtime import cache
+from models.runtime.graded import GradedDenoiser
 from models.runtime.names import Choice
 from restore.errors import RuntimeUnavailableError
 from restore.prior.protocol import Denoiser, PriorInfo
@@ -47,7 +48,7 @@ def prepare(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.d
     """Make and keep what a choice needs besides the network, an exported graph."""
     if choice.runtime == "openvino":
         exported(network, info)
-    elif choice.runtime.startswith("onnxruntime"):
+    elif choice.runtime.startswith("onnxruntime") and choice.precision != "int8":
         exported(network, info, _onnx_precision(choice, device))
 
 
@@ -68,15 +69,34 @@ def exported(network: nn.Module, info: PriorInfo, precision: str = "fp32") -> by
     return data
 
 
+def quantised(network: nn.Module, info: PriorInfo) -> tuple[bytes, float]:
+    """The int8 file of a network, and the noise level (0-255 scale) from which on it may be used.
+
+    Raises:
+        RuntimeUnavailableError: it was not made yet: that takes photographs.
+    """
+    stored = cache.stored_graph(cache.fingerprint(network), "int8")
+    if stored is None:
+        raise RuntimeUnavailableError(
+            f"{info.name} was not quantised on this machine; "
+            f"pellucid models export {info.name} FILE --precision int8 --calibration PHOTOGRAPHS does it"
+        )
+    return stored[0], float(stored[1]["safe_from"])
+
+
 def _open_vino(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
     if device.type != "cpu":
         raise RuntimeUnavailableError(f"openvino runs on the CPU, not on {device}")
     from models.runtime.open_vino import OpenVinoDenoiser, load_module
 
     load_module()  # before a long export
-    precision = choice.precision
-    if precision == "auto":
-        precision = "bf16" if bf16_in_hardware(device) else "fp32"
+    floating = "bf16" if bf16_in_hardware(device) else "fp32"
+    precision = floating if choice.precision == "auto" else choice.precision
+    if precision == "int8":
+        data, safe_from = quantised(network, info)
+        exact = OpenVinoDenoiser(exported(network, info), info, floating)
+        coarse = OpenVinoDenoiser(data, info, "int8")
+        return GradedDenoiser(coarse, exact, safe_from, "openvino", f"int8+{floating}")
     return OpenVinoDenoiser(exported(network, info), info, precision)
 
 
@@ -85,6 +105,11 @@ def _onnx_runtime(choice: Choice, network: nn.Module, info: PriorInfo, device: t
 
     load_module()
     precision, tensorrt = _onnx_precision(choice, device), choice.runtime == "onnxruntime-tensorrt"
+    if precision == "int8":
+        data, safe_from = quantised(network, info)
+        exact = OnnxRuntimeDenoiser(exported(network, info), info, device)
+        coarse = OnnxRuntimeDenoiser(data, info, device, "int8")
+        return GradedDenoiser(coarse, exact, safe_from, "onnxruntime", "int8+fp32")
     data = exported(network, info, precision)
     engines = cache.folder("engines") if tensorrt else None
     return OnnxRuntimeDenoiser(data, info, device, precision, tensorrt=tensorrt, engines=engines)

@@ -12,9 +12,9 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "torch": ("auto", "fp32", "bf16", "fp16"),
     "torch-compile": ("auto", "fp32", "bf16", "fp16"),
     "torch-cudagraphs": ("auto", "fp32", "bf16", "fp16"),
-    "onnxruntime": ("auto", "fp32", "fp16"),
+    "onnxruntime": ("auto", "fp32", "fp16", "int8"),
     "onnxruntime-tensorrt": ("auto", "fp32", "fp16"),
-    "openvino": ("auto", "fp32", "bf16"),
+    "openvino": ("auto", "fp32", "bf16", "int8"),
 }
 RUNTIMES = tuple(PRECISIONS)
 

@@ -84,10 +84,16 @@ def table(rows: list[Measured]) -> list[str]:
 @click.argument("name")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--format", "kind", type=click.Choice(["onnx"]), default="onnx", show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), default="fp32", show_default=True)
+@click.option(
+    "--calibration", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
+    help="Of photographs that int8 is calibrated on, 8 or more, better 30.",
+)  # fmt: skip
 @click.option("--overwrite/--no-overwrite", default=False, help="Replace existing files.  [default: refuse]")
 @click.option("--json", "as_json", is_flag=True, help="Print the parity report.")
-def export(name: str, out: Path, kind: str, precision: str, overwrite: bool, as_json: bool) -> None:
+def export(
+    name: str, out: Path, kind: str, precision: str, calibration: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Write a prior as a file for other runtimes: x [N, 3, H, W] in [-1, 1] plus noise and sigma [N] in, denoised out.
 
     The file is compared with PyTorch at several noise levels and sizes; the report is written beside it, OUT.json. One
@@ -96,10 +102,39 @@ def export(name: str, out: Path, kind: str, precision: str, overwrite: bool, as_
     from models.export import export_onnx
     from models.export.report import report_path
 
+    if (precision == "int8") != (calibration is not None):
+        raise click.UsageError("--precision int8 and --calibration belong together")
     refuse_existing([out, report_path(out)], overwrite)
     loaded = open_network(name)
-    report = export_onnx(loaded.network, loaded.info, out, precision)
+    photographs = [] if calibration is None else read_photographs(calibration)
+    report = export_onnx(loaded.network, loaded.info, out, precision, photographs)
     say(report, out, as_json)
+
+
+#: Photographs of a calibration; the files of a large folder are not all read.
+PHOTOGRAPHS = 40
+
+
+def read_photographs(folder: Path) -> list[Any]:
+    """Up to `PHOTOGRAPHS` pictures of a folder as uint8 arrays [H, W, 3], evenly chosen by name.
+
+    Raises:
+        ParameterError: there are none.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    pictures = []
+    for path in files[:: max(1, len(files) // PHOTOGRAPHS)][:PHOTOGRAPHS]:
+        try:
+            with Image.open(path) as picture:
+                pictures.append(np.asarray(picture.convert("RGB")))
+        except (OSError, UnidentifiedImageError) as error:
+            raise ParameterError(f"{path} cannot be read ({error})") from error
+    if not pictures:
+        raise ParameterError(f"no photographs (.jpg, .png, .webp) in {folder}")
+    return pictures
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:
@@ -124,6 +159,9 @@ def say(report: dict[str, Any], out: Path, as_json: bool) -> None:
     click.echo(f"{out}: {report['prior']['name']}, {report['precision']}, {report['bytes'] / 1e6:.1f} MB")
     click.echo(f"sha256 {report['sha256']}")
     click.echo(f"dB lost by noise level (0-255): {lost}")
+    if "safe_from" in report:
+        kept, total = len(report["kept_in_float"]), report["convolutions"]
+        click.echo(f"int8 is used from sigma {report['safe_from']:g} on; {kept} of {total} convolutions stay in float")
 
 
 def fastest(device: str) -> tuple[str | None, str]:
