@@ -194,6 +194,9 @@ def write_rows(rows: Path, size: tuple[int, int], raster: Raster, kind: str, tar
     source = pyvips.Image.rawload(str(rows), *size, bands, format=formats[raster.samples.dtype], access="sequential")
     image = source.copy(interpretation=_interpretation(raster.space, raster.samples.dtype))
     image, options = _prepared(image, raster, kind, None, True)
+    if kind == "jpeg":
+        # Optimal Huffman tables need two passes, and all coefficients in memory between them.
+        options["optimize_coding"] = False
     image.write_to_file(str(target.with_suffix("." + kind)), **options)
 
 

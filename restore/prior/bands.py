@@ -20,9 +20,12 @@ class RowQueue:
 
     def peek(self, count: int) -> Tensor:
         """The next `count` rows, which stay."""
-        while self._rows is None or self._rows.shape[-2] < count:
-            strip = next(self._strips)
-            self._rows = strip if self._rows is None else torch.cat([self._rows, strip], dim=-2)
+        parts = [] if self._rows is None else [self._rows]
+        held = sum(part.shape[-2] for part in parts)
+        while held < count:
+            parts.append(next(self._strips))
+            held += parts[-1].shape[-2]
+        self._rows = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
         return self._rows[..., :count, :]
 
     def drop(self, count: int) -> None:

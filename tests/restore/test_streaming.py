@@ -67,7 +67,10 @@ def test_the_file_is_that_of_the_whole_picture(restorer: Restorer, tmp_path: Pat
     Image.fromarray(pixels()).convert(mode).save(source)
     whole, streamed, report = both(restorer, source, tmp_path, suffix, noise=25.0, strength=0.7)
     assert report["streamed"] is True
-    assert whole.read_bytes() == streamed.read_bytes()
+    if suffix == ".jpg":  # the same coefficients, with other Huffman tables
+        assert np.array_equal(np.asarray(opened(whole)), np.asarray(opened(streamed)))
+    else:
+        assert whole.read_bytes() == streamed.read_bytes()
     assert not list(tmp_path.glob(".*"))
 
 
