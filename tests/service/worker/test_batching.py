@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -105,18 +106,6 @@ def test_a_result_has_the_same_bits_alone_and_in_company(start, mates):
     worker.wait(lambda: max(worker.batches(), default=0) > 1)
 
 
-def test_the_embedded_prior_s_answer_has_the_same_bits_alone_and_in_company(start):
-    """With the real network on the CPU: what decides is that a call holds one tile, whatever the number of threads."""
-    worker = start(loader="", max_batch=8, tile=64)
-    image = worker.picture(64, 48, seed=9)
-    alone = worker.result(worker.submit(image, noise=30))
-    jobs = [worker.submit(worker.picture(64, 48, seed=i), noise=10 + i) for i in range(7)]
-    job = worker.submit(image, noise=30)
-    assert worker.result(job) == alone
-    for other in jobs:
-        worker.succeed(other)
-
-
 def test_the_network_s_answer_does_not_depend_on_the_number_of_threads():
     denoiser = load_denoiser(device="cpu", runtime="torch").denoiser
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -131,27 +120,56 @@ def test_the_network_s_answer_does_not_depend_on_the_number_of_threads():
     assert all(torch.equal(a, answers[0]) for a in answers)
 
 
-def test_a_thumbnail_is_not_starved_by_a_large_picture(worker):
-    large = worker.submit(worker.picture(1500, 1500), prior="slow:seconds=0.02")
-    worker.wait_for(large, "progress")
-    small = worker.submit(worker.picture(24, 24), prior="slow:seconds=0.02")
-    worker.succeed(small)
-    assert worker.events(large)[-1]["type"] == "progress"  # about 200 tiles are left
-    worker.worker.cancel((large, 1))
-
-
-def test_a_running_job_is_canceled_between_two_tiles(start):
+def test_a_thumbnail_waits_for_one_tile_of_a_large_picture_at_a_time(start):
+    """Fairness, counted in denoiser calls, whatever they take."""
     worker = start(max_batch=1)
-    job = worker.submit(worker.picture(900, 900), prior="slow:seconds=0.05")  # one call of many tiles
-    worker.wait_for(job, "progress")
+    large = worker.submit(worker.picture(1500, 1500), prior="slow:seconds=0.01")  # some 200 tiles
+    worker.wait_for(large, "progress")
+    small = worker.submit(worker.picture(24, 24), "super-resolve", prior="slow:seconds=0.01", scale=2, fidelity=0.4)
+    worker.succeed(small)
+    assert worker.events(large)[-1]["type"] == "progress", "the large one was done first"
+    worker.worker.cancel((large, 1))
+    sides = [shape[2] for shape in calls(worker, "slow:seconds=0.01")]
+    turns = [index for index, side in enumerate(sides) if side == 48]
+    assert len(turns) == 8
+    assert max(after - before for before, after in pairwise(turns)) <= 2, "one tile of the large one in between"
+
+
+def test_interactive_jobs_get_four_fifths_of_the_calls_and_batch_jobs_the_rest(start):
+    worker = start(max_batch=1)
+    given = {"task": "super-resolve", "prior": "slow:seconds=0.01", "scale": 2, "fidelity": 0.4}
+    patient = worker.submit(worker.picture(20, 20), **given, steps=1000, priority="batch")
+    worker.wait_for(patient, "progress")
+    eager = worker.submit(worker.picture(24, 24), **given, steps=80)
+    worker.succeed(eager)
+    worker.worker.cancel((patient, 1))
+    sides = [shape[2] for shape in calls(worker, given["prior"])]
+    first, last = sides.index(48), len(sides) - 1 - sides[::-1].index(48)
+    assert sides.count(48) == 80
+    # A fifth of the pixels: a quarter of those of the interactive job's 80 calls.
+    assert sides[first:last].count(40) == pytest.approx(80 * 48**2 / 4 / 40**2, abs=2)
+
+
+def calls(worker, prior):
+    """Shapes of a prior's calls, in order."""
+    return worker.worker._priors.get(prior).denoiser.shapes
+
+
+@pytest.mark.parametrize(("width", "at"), [(40, 3), (600, 4)])
+def test_a_running_job_is_canceled_within_one_step(start, width, at):
+    """The call that runs is the last, be it in the middle of a picture."""
+    worker = start(max_batch=1)
+    prior = worker.worker._priors.get("gate").denoiser
+    job = worker.submit(worker.picture(width, 40), "super-resolve", prior="gate", scale=2, fidelity=0.4)
+    for _ in range(at - 1):
+        assert prior.entered.acquire(timeout=30)
+        prior.open.release()
+    assert prior.entered.acquire(timeout=30)
     worker.worker.cancel((job, 1))
+    prior.open.release()
     assert worker.end(job)[0] == "canceled"
-    told = [e["data"]["fraction"] for e in worker.events(job) if e["type"] == "progress"]
-    assert told[-1] < 0.9
-    after = len(worker.said)
-    time.sleep(1.5)
-    assert all(m["say"] in ("beat", "report") and not m.get("jobs") for _, m in worker.said[after:])
-    worker.succeed(worker.submit())
+    worker.succeed(worker.submit())  # the device is free
+    assert prior.calls == at
 
 
 def test_canceling_what_has_ended_or_never_was_changes_nothing(worker):
