@@ -52,7 +52,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0t64 libxcb1 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin pellucid \
-    && install -d -o pellucid -g pellucid -m 700 /data
+    && install -d -o pellucid -g pellucid -m 700 /data \
+    # KubeRay starts Ray by a login shell, which sets PATH anew.
+    && echo "PATH=/opt/pellucid/bin:\$PATH" > /etc/profile.d/pellucid.sh
 ENV PATH=/opt/pellucid/bin:$PATH \
     PELLUCID_DATA_DIR=/data \
     PELLUCID_HOST=0.0.0.0 \

@@ -25,8 +25,8 @@ def container(deployment):
 def test_objects_fit_the_schemas_of_kubernetes(manifests):
     validator = pytest.importorskip("kubernetes_validate")
     for path, document in manifests:
-        if "ray.io" in document["apiVersion"]:
-            continue
+        if "ray.io" in document["apiVersion"] or "coreos.com" in document["apiVersion"]:
+            continue  # no part of Kubernetes
         try:
             validator.validate(document, "1.37", strict=True)
         except Exception as error:
@@ -53,11 +53,16 @@ def test_kustomize_builds(variant):
     assert used and set(used) <= set(names)
 
 
-def test_settings_exist():
+def test_settings_exist_and_are_taken(monkeypatch):
     for variant in VARIANTS:
         built = yaml.safe_load((FOLDER / variant / "kustomization.yaml").read_text())
         for generator in built.get("configMapGenerator", []):
-            assert {text.split("=")[0] for text in generator["literals"]} <= PELLUCID
+            given = dict(text.split("=") for text in generator["literals"])
+            assert set(given) <= PELLUCID
+            with monkeypatch.context() as patch:
+                for name, value in given.items():
+                    patch.setenv(name, value)
+                Settings()
 
 
 def test_variables_are_settings(container):
@@ -127,3 +132,38 @@ def test_nothing_is_let_through_but_by_name(manifests):
     }
     assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert policies["server"]["ingress"][0]["ports"] == [{"port": 8000, "protocol": "TCP"}]
+
+
+def test_members_of_the_ray_cluster_have_the_version_of_the_images(manifests):
+    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")
+    pinned = (FOLDER.parent / "constraints.txt").read_text().splitlines()
+    assert f"ray=={cluster['spec']['rayVersion']}" in pinned
+
+
+def test_pods_of_the_ray_cluster_fit_the_schemas_and_the_restricted_standard(manifests):
+    validator = pytest.importorskip("kubernetes_validate")
+    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")["spec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        described = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": pod}
+        validator.validate(described, "1.37", strict=True)
+        assert group["template"]["metadata"]["labels"]["pellucid/ray"] == "member"
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod["enableServiceLinks"] is False
+    assert cluster["autoscalerOptions"]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_servers_join_the_head_of_the_ray_cluster(manifests):
+    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")
+    patches = yaml.safe_load((FOLDER / "ray" / "kustomization.yaml").read_text())["patches"]
+    patch = yaml.safe_load(patches[1]["patch"])
+    (command,) = patch["spec"]["template"]["spec"]["containers"][0]["args"]
+    # KubeRay names the head's Service after the cluster.
+    assert f"--address={cluster['metadata']['name']}-head-svc:6379 " in command
+    assert command.endswith("exec pellucid serve")
+
+
+def test_metrics_are_scraped_with_a_key(manifests):
+    monitor = next(document for _, document in manifests if document["kind"] == "PodMonitor")
+    assert monitor["spec"]["podMetricsEndpoints"][0]["authorization"]["credentials"]["name"] == "pellucid-prometheus"
