@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models import footprint
 from models.footprint import OVERHEAD, Fit, bytes_per_pixel, fit, fit_network
-from restore.prior import PriorInfo
+from models.registry import load_folder, load_network
+from models.unet import DenoisingUNet
+from restore.prior import PriorInfo, memory
 
 
 class Wide(nn.Module):
@@ -45,3 +49,12 @@ def test_nothing_is_tried_out_where_memory_is_plenty(monkeypatch: pytest.MonkeyP
     assert not calls
     assert fit_network(Wide(), info, int(1.1e9), Fit(512, 8)) == Fit(512, 2)
     assert calls
+
+
+def test_a_prior_is_loaded_in_tiles_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    DenoisingUNet(channels=(8,), blocks=(1,), middle=1).save_pretrained(tmp_path)
+    assert load_folder(tmp_path, device="cpu").tile == 512
+    per_pixel = bytes_per_pixel(load_network(tmp_path), PriorInfo("tiny", multiple_of=4))
+    monkeypatch.setattr(memory, "available_bytes", lambda _: int(2 * per_pixel * 300 * 300))
+    scarce = load_folder(tmp_path, device="cpu")
+    assert (scarce.tile, scarce.overlap) == (256, 48)
