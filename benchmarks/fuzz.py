@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from collections import Counter
@@ -62,16 +63,22 @@ def main() -> None:
             memory, processes = settled(server), server.processes()
             seconds: dict[str, float] = {}
             begun = time.perf_counter()
-            answers = asyncio.run(send(server.url, list(mutations(options.count, seed=2026)), seconds))
+            files = dict(mutations(options.count, seed=2026))
+            answers = asyncio.run(send(server.url, list(files.items()), seconds))
             took = time.perf_counter() - begun
+            alone: dict[str, float] = {}
+            for what in [what for what, taken in seconds.items() if taken > LONGEST]:
+                asyncio.run(send(server.url, [(what, files[what])], alone))
             after, survivors = settled(server), server.processes()
             again = asyncio.run(send(server.url, good, {}))
-    _report(options, answers, np.array(list(seconds.values())), took, memory, after, processes == survivors, again)
+    _report(
+        options, answers, np.array(list(seconds.values())), took, memory, after, processes == survivors, again, alone
+    )
 
 
 def _report(
     options: argparse.Namespace, answers: Counter[str], seconds: np.ndarray, took: float, memory: float, after: float,
-    same: bool, again: Counter[str],
+    same: bool, again: Counter[str], alone: dict[str, float],
 ) -> None:  # fmt: skip
     table = Table("Answers", ["answer", "pictures"])
     for name, number in sorted(answers.items()):
@@ -82,6 +89,7 @@ def _report(
     bars.add("answers other than restored or 4xx", unexpected, 0)
     bars.add("longest answer, s", float(seconds.max()), LONGEST)
     bars.add("answers above 2 s", int((seconds > LONGEST).sum()), 0)
+    bars.add("of those, sent again alone, the longest, s", max(alone.values(), default=None), LONGEST)
     bars.add("p99, s", float(np.quantile(seconds, 0.99)), None)
     bars.add("resident memory before, MiB (server, worker, decoders)", memory, None)
     bars.add("resident memory after, MiB", after, "as before")
@@ -91,7 +99,8 @@ def _report(
         f"{sum(answers.values())} mutations of {len(sound())} sound files (benchmarks/hostile.py), {CLIENTS} at a time "
         f"over HTTP, {sum(answers.values()) / took:.0f} a second; seconds include waiting for one another",
         "the prior costs nothing, so that what is measured is the server: sniffing, decoding on trial, queue, worker",
-        f"memory is read {13} s after the last answer, when its results have expired",
+        "memory is read 13 s after the last answer, when its results have expired",
+        f"others were at work on the machine: load average {os.getloadavg()[2]:.1f} over 15 minutes on its two cores",
     ]
     report(options.out, "fuzz", "10,000 mutated pictures", [bars, table], notes, circumstances(None))
 

@@ -20,7 +20,7 @@ def _whole(value: Any) -> Any:
 Whole = BeforeValidator(_whole)
 
 Noise = Annotated[float, Field(ge=0.0, le=255.0)] | Literal["auto"]
-Quality = Annotated[int, Whole, Field(ge=1, le=100)] | Literal["auto"]
+Quality = Annotated[int, Field(ge=1, le=100), Whole] | Literal["auto"]
 Exposure = Annotated[float, Field(ge=-2.0, le=8.0)] | Literal["auto"]
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 
@@ -30,13 +30,13 @@ class Common(Given):
 
     fidelity: float | None = Field(None, ge=0.0, le=1.0)
     """1: least distortion, a posterior mean; 0: a posterior sample. By default 1, or 0 with several samples."""
-    steps: Annotated[int | None, Whole] = Field(None, ge=1, le=1000)
+    steps: Annotated[int | None, Field(ge=1, le=1000), Whole] = None
     """Denoiser calls; the task's own number by default."""
-    samples: Annotated[int, Whole] = Field(1, ge=1, le=64)
+    samples: Annotated[int, Field(ge=1, le=64), Whole] = 1
     """Posterior samples; their mean is the result, their spread the uncertainty map."""
     strength: float = Field(1.0, ge=0.0, le=1.0)
     """Blend of the restored (1) with the given picture (0)."""
-    seed: Annotated[int, Whole] = Field(0, ge=0, le=2**63 - 1)
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), Whole] = 0
     """Of every random number: the same seed gives the same picture."""
     prior: str | None = Field(None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     """Name of a prior (GET /v1/models); the server's default otherwise."""
@@ -44,7 +44,7 @@ class Common(Given):
     """Interactive jobs are started first."""
     output_format: Format | None = None
     """Of the result; by default as Accept says, else the given picture's."""
-    output_quality: Annotated[int | None, Whole] = Field(None, ge=1, le=100)
+    output_quality: Annotated[int | None, Field(ge=1, le=100), Whole] = None
     """Of JPEG, WebP and AVIF results."""
     keep_gps: bool = False
     """Keep the place in the metadata; it is removed otherwise."""

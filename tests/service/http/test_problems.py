@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from service.http.errors import MEANING
@@ -91,3 +93,25 @@ def test_models_are_listed_with_their_facts(server):
     assert photo["digest"].startswith("sha256:")
     assert photo["licence"] and photo["tasks"]
     assert server.client.get("/v1/models/nobody").json()["code"] == "not_found"
+
+
+def test_the_document_knows_json_schemas_words_only(server):
+    """A bound that pydantic writes as "ge" bounds nothing."""
+
+    def keys(value: object) -> set[str]:
+        if isinstance(value, dict):
+            return set(value) | {key for inner in value.values() for key in keys(inner)}
+        return {key for inner in value for key in keys(inner)} if isinstance(value, list) else set()
+
+    document = server.client.get("/openapi.json").json()
+    assert not {"ge", "gt", "le", "lt"} & keys(document)
+    steps = document["components"]["schemas"]["DenoiseRequest"]["properties"]["steps"]["anyOf"][0]
+    assert (steps["minimum"], steps["maximum"]) == (1, 1000)
+
+
+@pytest.mark.parametrize("value", [7.0, 7])
+def test_seven_point_zero_is_an_integer_to_json(server, picture, value):
+    body = {"image": {"b64": base64.b64encode(picture()).decode()}, "seed": value, "samples": 1.0}
+    assert server.client.post("/v1/denoise", json=body).json()["effective"]["seed"] == 7
+    body["seed"] = 7.5
+    assert server.client.post("/v1/denoise", json=body).status_code == 422
