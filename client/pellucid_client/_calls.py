@@ -152,6 +152,7 @@ def events(job_id: str, policy: Policy, deadline: Deadline, last_event_id: int =
     patient = follow_policy(policy)
     decoder = EventDecoder(str(last_event_id) if last_event_id else "")
     last, failures = last_event_id, 0
+    ended: JobInfo | None = None
     while True:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if decoder.last_event_id:
@@ -164,6 +165,7 @@ def events(job_id: str, policy: Policy, deadline: Deadline, last_event_id: int =
                 Request("GET", f"/v1/jobs/{job_id}/events", headers=headers), policies.EVENTS_SILENCE
             )
             _check_stream(response)
+            heard = False
             while chunk := (yield Read()):
                 if not deadline.allows(0.0):
                     raise JobTimeoutError(job_id, deadline.seconds or 0.0)
@@ -171,12 +173,15 @@ def events(job_id: str, policy: Policy, deadline: Deadline, last_event_id: int =
                     event = read_event(sent)
                     if event is None or (event.id is not None and event.id <= last):
                         continue
-                    last, failures = event.id or last, 0
+                    last, failures, heard = event.id or last, 0, True
                     yield Emit(event)
                     if isinstance(event, CompletedEvent):
                         yield Close()
                         event.job._response = response
                         return event.job
+            if ended is not None and not heard:
+                return ended
+            ended = yield from _if_ended(job_id, policy, deadline)
         except APIConnectionError as error:
             failure = error
         except APIStatusError as error:
@@ -193,6 +198,17 @@ def events(job_id: str, policy: Policy, deadline: Deadline, last_event_id: int =
         if not deadline.allows(delay):
             raise JobTimeoutError(job_id, deadline.seconds or 0.0) from failure
         yield Sleep(delay)
+
+
+def _if_ended(job_id: str, policy: Policy, deadline: Deadline) -> Operation[JobInfo | None]:
+    """The job if it has ended: a stream that is over without its last event may have had none left to tell.
+
+    It may also have been cut off in an orderly way, by a server that was stopped, and the job have ended since: only
+    when it is asked for once more, and tells nothing again, is everything told.
+    """
+    request = Request("GET", f"/v1/jobs/{job_id}", headers={"Accept": "application/json"})
+    job = JobInfo.from_response((yield from call(request, policy, deadline)))
+    return job if job.ended else None
 
 
 def _check_stream(response: Response) -> None:

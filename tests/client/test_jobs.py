@@ -69,6 +69,15 @@ def test_events_can_begin_after_a_known_one(api: Api, picture: Path) -> None:
     assert [event.id for event in api.all(job.events(after=5))] == [6, 7]
 
 
+def test_after_the_last_event_there_is_none(api: Api, picture: Path) -> None:
+    job = api.run(api.client.submit(picture, "denoise", steps=2, fidelity=0))
+    last = api.all(job.events())[-1]
+    assert last.type == "completed"
+    began = time.monotonic()
+    assert api.all(job.events(after=last.id)) == [] and api.all(job.events(after=1000)) == []
+    assert time.monotonic() - began < 10
+
+
 def test_events_can_be_left(api: Api, picture: Path) -> None:
     job = api.run(api.client.submit(picture, "denoise", steps=20, fidelity=0))
     assert len(api.first(job.events(), 2)) == 2
