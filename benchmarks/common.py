@@ -31,7 +31,19 @@ from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Source
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pellucid", "torch", "diffusers", "numpy", "opencv-python", "pillow", "scipy", "deepinv", "bm3d")
+PACKAGES = (
+    "pellucid",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "diffusers",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "scipy",
+    "deepinv",
+    "bm3d",
+)
 #: What decides how fast these cores convolve in reduced precision.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8")
 

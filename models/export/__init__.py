@@ -1,4 +1,4 @@
-"""Priors as files for other runtimes: `export_onnx` and what it is made of.
+"""Priors as files for other runtimes: `export_onnx`, `export_tensorrt` (in `models.export.tensor_rt`) and their parts.
 
 Every file is checked against PyTorch and has a report of that beside it; one that answers otherwise is refused.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from restore.prior.protocol import Denoiser, PriorInfo
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 __all__ = ["FORMATS", "PRECISIONS", "export_onnx"]

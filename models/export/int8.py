@@ -9,6 +9,8 @@ from some level on only.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import tempfile
 import warnings
@@ -136,8 +138,7 @@ def _quantised(model: onnx.ModelProto, info: PriorInfo, photographs: Sequence[Te
     import onnx
     from onnxruntime import quantization
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it advises a preprocessing for graphs that were not made here
+    with tempfile.TemporaryDirectory() as folder, _silence():
         path = Path(folder) / "int8.onnx"
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
@@ -154,6 +155,20 @@ def _quantised(model: onnx.ModelProto, info: PriorInfo, photographs: Sequence[Te
             calibrate_method=quantization.CalibrationMethod.MinMax,
         )
         return onnx.load(path)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The library advises, by warnings and by the root logger, a preparation that the exporter has done already."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
 
 
 def _sensitive(

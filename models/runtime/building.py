@@ -31,6 +31,8 @@ def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: to
             return GraphedDenoiser(network, info, place, choice.precision)
         case "openvino":
             return _open_vino(choice, network, info, place)
+        case "tensorrt":
+            return _tensor_rt(choice, network, info, place)
         case "onnxruntime" | "onnxruntime-tensorrt":
             return _onnx_runtime(choice, network, info, place)
     raise RuntimeUnavailableError(f"the runtime {choice.runtime} cannot be built")
@@ -113,6 +115,43 @@ def _onnx_runtime(choice: Choice, network: nn.Module, info: PriorInfo, device: t
     data = exported(network, info, precision)
     engines = cache.folder("engines") if tensorrt else None
     return OnnxRuntimeDenoiser(data, info, device, precision, tensorrt=tensorrt, engines=engines)
+
+
+def _tensor_rt(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
+    from models.runtime.tensor_rt import MAX_BATCH, TILE, TensorRtDenoiser, check_device, load_module
+
+    load_module()
+    check_device(device)
+    precision = "fp16" if choice.precision == "auto" else choice.precision
+    tile = info.native_size or TILE
+    return TensorRtDenoiser(engine(network, info, device, precision, tile, MAX_BATCH), info, device, precision, tile)
+
+
+def engine(
+    network: nn.Module, info: PriorInfo, device: torch.device, precision: str, tile: int, max_batch: int
+) -> bytes:
+    """The TensorRT engine of a network for a GPU, from the private folder or built now, which takes minutes.
+
+    It is found again by network, versions, GPU and profile; what was built for others does not count. It comes from
+    nowhere else: an engine is machine code.
+
+    Raises:
+        ExportError: the network cannot be exported, or the engine not be built.
+    """
+    from models.export.tensor_rt import build_engine
+    from models.runtime.measuring import hardware
+
+    facts = {
+        "network": cache.fingerprint(network), "precision": precision, "tile": tile, "max_batch": max_batch,
+        "hardware": hardware(device), "versions": cache.versions(*cache.EXPORTERS, "tensorrt"),
+    }  # fmt: skip
+    name = f"{cache.key(**facts)}.engine"
+    kept = cache.stored("engines", name)
+    if kept is not None:
+        return kept[0]
+    data = build_engine(exported(network, info, precision), info, device, precision, tile, max_batch)
+    cache.store("engines", name, data, facts)
+    return data
 
 
 def _onnx_precision(choice: Choice, device: torch.device) -> str:

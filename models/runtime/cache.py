@@ -153,12 +153,12 @@ def graph_name(mark: str, precision: str) -> str:
     return f"{key(network=mark, precision=precision, versions=versions(*EXPORTERS))}-{precision}.onnx"
 
 
-def stored_graph(mark: str, precision: str) -> tuple[bytes, dict[str, Any]] | None:
-    """A graph that was exported before and what is known of it; None when there is none, or it was damaged."""
-    place = existing("graphs")
+def stored(part: str, name: str) -> tuple[bytes, dict[str, Any]] | None:
+    """A file that was kept before and what is known of it; None when there is none, or it was damaged."""
+    place = existing(part)
     if place is None:
         return None
-    path = place / graph_name(mark, precision)
+    path = place / name
     facts = read_json(path.with_suffix(".json"))
     if facts is None:
         return None
@@ -168,8 +168,18 @@ def stored_graph(mark: str, precision: str) -> tuple[bytes, dict[str, Any]] | No
         return None
 
 
-def store_graph(mark: str, precision: str, data: bytes, facts: dict[str, Any]) -> None:
-    """Keep an exported graph: the file, then its description with the sha256."""
-    path = folder("graphs") / graph_name(mark, precision)
+def store(part: str, name: str, data: bytes, facts: dict[str, Any]) -> None:
+    """Keep a file: first itself, then its description with the sha256."""
+    path = folder(part) / name
     write(path, data)
     write_json(path.with_suffix(".json"), {**facts, "sha256": hashlib.sha256(data).hexdigest()})
+
+
+def stored_graph(mark: str, precision: str) -> tuple[bytes, dict[str, Any]] | None:
+    """The exported graph of a network; see `graph_name` and `stored`."""
+    return stored("graphs", graph_name(mark, precision))
+
+
+def store_graph(mark: str, precision: str, data: bytes, facts: dict[str, Any]) -> None:
+    """Keep the exported graph of a network; see `graph_name` and `store`."""
+    store("graphs", graph_name(mark, precision), data, facts)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.dead_leaves import dead_leaves
 from models.denoiser import TorchDenoiser, bf16_in_hardware
-from models.parity import TOLERANCES, compare
+from models.parity import TOLERANCES, compare, sample_batches
 from models.runtime import building, cache
 from models.runtime.names import Choice
 from restore.errors import PriorError, RuntimeUnavailableError
@@ -33,7 +33,7 @@ CANDIDATES = {
     "cpu": ("torch:fp32", "torch:bf16", "onnxruntime:fp32", "openvino:fp32", "openvino:bf16"),
     "cuda": (
         "torch:fp32", "torch:bf16", "torch:fp16", "torch-cudagraphs:bf16", "torch-cudagraphs:fp16", "onnxruntime:fp32",
-        "onnxruntime:fp16",
+        "onnxruntime:fp16", "tensorrt:fp16",
     ),
 }  # fmt: skip
 
@@ -122,7 +122,7 @@ def _prepare(
     start = time.perf_counter()
     denoiser = building.build_choice(choice, own, info, device)
     taken = time.perf_counter() - start
-    parity = compare(reference, denoiser)
+    parity = compare(reference, denoiser, sample_batches(denoiser.info))
     # "int8+bf16" is held to what its coarser half is.
     failures = parity.failures(TOLERANCES[denoiser.info.runtime.partition(":")[2].partition("+")[0]])
     remark = ""

@@ -15,6 +15,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("auto", "fp32", "fp16", "int8"),
     "onnxruntime-tensorrt": ("auto", "fp32", "fp16"),
     "openvino": ("auto", "fp32", "bf16", "int8"),
+    "tensorrt": ("auto", "fp32", "fp16", "bf16"),
 }
 RUNTIMES = tuple(PRECISIONS)
 

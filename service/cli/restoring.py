@@ -87,9 +87,9 @@ def _common(function: Function) -> Function:
             "--runtime",
             default="auto",
             show_default=True,
-            help="What runs the prior: torch, torch-compile, torch-cudagraphs, onnxruntime, onnxruntime-tensorrt or "
-            "openvino, perhaps with a precision (openvino:bf16). auto: the fastest that `pellucid models bench` found "
-            "here, torch before that.",
+            help="What runs the prior: torch, torch-compile, torch-cudagraphs, onnxruntime, onnxruntime-tensorrt, "
+            "openvino or tensorrt, perhaps with a precision (openvino:bf16). auto: the fastest that "
+            "`pellucid models bench` found here, torch before that.",
         ),
         click.option(
             "--tile",

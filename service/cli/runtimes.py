@@ -83,32 +83,56 @@ def table(rows: list[Measured]) -> list[str]:
 @click.command("export")
 @click.argument("name")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["onnx"]), default="onnx", show_default=True)
+@click.option("--format", "kind", type=click.Choice(["onnx", "tensorrt"]), default="onnx", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), default="fp32", show_default=True)
 @click.option(
     "--calibration", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
     help="Of photographs that int8 is calibrated on, 8 or more, better 30.",
 )  # fmt: skip
+@click.option("--tile", type=click.IntRange(min=16), help="Side of an engine's tiles.  [default: 256, or the prior's]")
+@click.option("--max-batch", type=click.IntRange(1, 256), help="Most tiles in an engine's call.  [default: 16]")
+@click.option("--device", default="auto", show_default=True, help="An engine's GPU: auto, cuda or cuda:N.")
 @click.option("--overwrite/--no-overwrite", default=False, help="Replace existing files.  [default: refuse]")
 @click.option("--json", "as_json", is_flag=True, help="Print the parity report.")
 def export(
-    name: str, out: Path, kind: str, precision: str, calibration: Path | None, overwrite: bool, as_json: bool
-) -> None:
+    name: str, out: Path, kind: str, precision: str, calibration: Path | None, tile: int | None,
+    max_batch: int | None, device: str, overwrite: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Write a prior as a file for other runtimes: x [N, 3, H, W] in [-1, 1] plus noise and sigma [N] in, denoised out.
 
     The file is compared with PyTorch at several noise levels and sizes; the report is written beside it, OUT.json. One
     that answers otherwise is refused.
     """
-    from models.export import export_onnx
     from models.export.report import report_path
 
+    if kind == "onnx" and (tile or max_batch):
+        raise click.UsageError("--tile and --max-batch are for --format tensorrt: an ONNX file takes any")
     if (precision == "int8") != (calibration is not None):
         raise click.UsageError("--precision int8 and --calibration belong together")
     refuse_existing([out, report_path(out)], overwrite)
+    if kind == "tensorrt":
+        say(_engine(name, out, precision, tile, max_batch, device), out, as_json)
+        return
+    from models.export import export_onnx
+
     loaded = open_network(name)
     photographs = [] if calibration is None else read_photographs(calibration)
-    report = export_onnx(loaded.network, loaded.info, out, precision, photographs)
-    say(report, out, as_json)
+    say(export_onnx(loaded.network, loaded.info, out, precision, photographs), out, as_json)
+
+
+def _engine(
+    name: str, out: Path, precision: str, tile: int | None, max_batch: int | None, device: str
+) -> dict[str, Any]:
+    from models.export.tensor_rt import export_tensorrt
+    from models.registry import choose_device
+    from models.runtime.tensor_rt import MAX_BATCH, load_module
+
+    load_module()
+    chosen = choose_device(device)
+    loaded = open_network(name)
+    return export_tensorrt(
+        loaded.network, loaded.info, out, precision, device=chosen, tile=tile, max_batch=max_batch or MAX_BATCH
+    )
 
 
 #: Photographs of a calibration; the files of a large folder are not all read.

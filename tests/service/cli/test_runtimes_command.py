@@ -1,4 +1,5 @@
 import json
+import sys
 
 import onnxruntime
 import pytest
@@ -52,3 +53,16 @@ def test_an_unknown_runtime_is_refused_with_the_names_of_all(run, tiny_prior, tm
 def test_the_help_names_every_runtime():
     (option,) = (p for p in COMMANDS[0].params if p.name == "runtime")
     assert all(name in option.help for name in RUNTIMES)
+
+
+def test_options_that_do_not_go_together_are_refused_before_any_work(run, tmp_path):
+    for options in (
+        ("--precision", "int8"), ("--calibration", tmp_path), ("--tile", 256), ("--max-batch", 4),
+    ):  # fmt: skip
+        assert run("models", "export", "photo", tmp_path / "out.onnx", *options).exit_code == 2
+
+
+def test_an_engine_without_tensorrt_is_refused_with_what_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = run("models", "export", "photo", tmp_path / "out.engine", "--format", "tensorrt", "--precision", "fp16")
+    assert done.exit_code == 3 and "pip install tensorrt" in done.stderr
