@@ -66,7 +66,7 @@ Check = Callable[[], Iterator[Finding]]
 @click.option("--device", default="auto", show_default=True, help="Where the test picture is restored.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
 def doctor(device: str, as_json: bool) -> None:
-    """Check versions, processor, devices, priors and folders, and restore a small test picture.
+    """Check versions, processor, devices, priors, folders and a server's settings, and restore a small test picture.
 
     Ends with 3 when something must be mended before pictures can be restored.
     """
@@ -81,6 +81,7 @@ def doctor(device: str, as_json: bool) -> None:
         lambda: runtimes(device),
         lambda: trial(device),
         folders,
+        server,
     )
     for check in checks:
         for finding in _guarded(check):
@@ -286,3 +287,11 @@ def folders() -> Iterator[Finding]:
             yield Finding(WARNING, subject, f"{folder} cannot be written ({error.strerror}); name OUT elsewhere")
         else:
             yield Finding(OK, subject, f"{folder} can be written")
+
+
+def server() -> Iterator[Finding]:
+    """What a server here would find, as the environment's settings describe it."""
+    from service.cli import doctor_server
+
+    for state, subject, detail in doctor_server.server():
+        yield Finding(state, subject, detail)
