@@ -128,7 +128,7 @@ def test_their_schedulers_are_schedules_of_ours(scheduler, first, prior, picture
     assert few and max(few) <= 0.3
     noisy = picture + 0.2 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
     problem = Problem(noisy, Identity(GaussianNoise(0.2)), prior.info)
-    restored = run(unified(problem, few, slack=1 / 16), prior)
+    restored = run(unified(problem, few[:1]), prior)
     assert float((restored - picture).square().mean()) < 0.5 * 0.2**2
 
 
