@@ -1,7 +1,7 @@
 """An engine for tests: runs tickets in the event loop, as their parameters say; results are made from the inputs.
 
-parameters: steps, seconds (of each step), and one of: fail (a code), crash (how many attempts end so), lose (ends
-without a word), burst (raises), previews.
+parameters: steps, seconds (of each step), and one of: fail (a code), crash (how many attempts end so), machines
+(how many are lost with an attempt), lose (ends without a word), burst (raises), previews.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ class InProcessEngine:
         steps = asked.get("steps", 2)
         if self.starts[ticket.job_id] <= asked.get("crash", 0):
             yield WorkerEvent("interrupted", {"reason": "crash", "blame": True})
+            return
+        if self.starts[ticket.job_id] <= asked.get("machines", 0):
+            yield WorkerEvent("interrupted", {"reason": "lost", "blame": False})
             return
         if asked.get("burst"):
             raise RuntimeError("a bug of the engine")

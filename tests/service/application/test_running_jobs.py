@@ -98,6 +98,21 @@ def test_a_job_that_kills_its_worker_is_tried_twice(
     run(test)
 
 
+@pytest.mark.parametrize(("machines", "state"), [(4, "succeeded"), (9, "failed")])
+def test_a_job_that_takes_machines_down_does_not_do_so_for_ever(
+    serving: Open, new_job: New, run: Run, machines: int, state: str
+) -> None:
+    async def test() -> None:
+        async with serving(max_attempts=2) as service:
+            job = await finish(service, new_job(service, parameters={"machines": machines}))
+            assert (job.state, service.engine.starts[job.id]) == (state, 5)
+            if state == "failed":
+                assert job.error is not None
+                assert "5 attempts ended with the machine" in job.error.message
+
+    run(test)
+
+
 @pytest.mark.parametrize("trouble", ["lose", "burst"])
 def test_an_engine_that_breaks_its_word_ends_no_server(serving: Open, new_job: New, run: Run, trouble: str) -> None:
     async def test() -> None:

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from ray.exceptions import ActorDiedError, RayTaskError
     from ray.serve.exceptions import BackPressureError
 
-from service.engine.ray import RayEngine
+from service.engine.ray import RayEngine, cluster
 from service.engine.ray.cluster import Deployment, State
 
 STARTED = {"type": "started", "data": {"device": "cpu"}}
@@ -111,8 +111,6 @@ def test_a_ticket_whose_call_fails_is_interrupted(tmp_path: Path, error: Excepti
 def test_after_back_pressure_no_more_is_claimed_until_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.engine.ray import cluster
-
     async def test() -> None:
         made = engine(tmp_path, Call(STARTED), Call(BackPressureError(1, 1)), replicas=2)
         assert made.free_slots() == 4
@@ -182,6 +180,23 @@ def test_servers_of_the_same_settings_share_a_deployment_and_others_do_not(tmp_p
     assert (one.gpus, one.cpus, one.replicas, one.max_replicas) == (0.0, 1.0, 1, 1)
     assert json.loads(one.config)["device"] == "cpu"
     assert json.loads(engine(tmp_path)._deployment(0.5).config)["device"] == "cuda:0"
+
+
+def test_replicas_get_what_the_settings_say(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path, engine="ray", jobs_at_once=8, ray_replicas=2, ray_max_replicas=5, ray_gpus=0.5, ray_cpus=2.0
+    )
+    asked = RayEngine(settings, str(tmp_path))._deployment(0.5)
+    deployment = cluster._bound(asked)._bound_deployment
+    assert deployment.name == asked.name
+    assert deployment.ray_actor_options == {"num_cpus": 2.0, "num_gpus": 0.5}
+    assert deployment.max_ongoing_requests == 8
+    config = deployment._deployment_config
+    assert config.graceful_shutdown_timeout_s == settings.drain_seconds
+    scaling = config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 6.0)
+    fixed = cluster._bound(engine(tmp_path)._deployment(0.0))._bound_deployment
+    assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (1, None)
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "http://head:8265"])

@@ -108,6 +108,15 @@ def test_blame_counts_and_innocence_undoes_the_attempt(store: SqlJobStore, new_j
     assert counts == [("queued", 0, 0, 1), ("queued", 1, 1, 2), ("queued", 1, 1, 3), ("queued", 2, 2, 4)]
 
 
+def test_a_lost_machine_counts_as_an_attempt_and_blames_nobody(store: SqlJobStore, new_job: New) -> None:
+    store.submit(new_job(), 10)
+    for attempt in (1, 2):
+        (job,) = store.claim("w", 30, 1)
+        assert store.release(job.id, job.fence, blame=False, lost=True, retention_seconds=60)
+        job = store.get(job.id)  # type: ignore[assignment]
+        assert (job.state, job.attempt, job.crashes) == ("queued", attempt, 0)
+
+
 @pytest.mark.parametrize("way", ["released", "recovered"])
 def test_a_job_that_was_asked_to_stop_is_not_queued_again(store: SqlJobStore, new_job: New, way: str) -> None:
     job = claimed(store, new_job(), -1)
