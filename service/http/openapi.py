@@ -15,7 +15,7 @@ from service import __version__
 from service.http.errors import MEANING, MEDIA_TYPE, title
 from service.http.negotiation import EVENTS, IMAGES, JSON, KEY_PATTERN
 from service.problems import STATUS, Code
-from service.protection.paths import is_public
+from service.protection.paths import is_public, takes_password
 from service.schemas.job import JobResource
 from service.schemas.models import PullRequest
 from service.schemas.parameters import EXTRA_ROLE, PARAMETERS
@@ -387,14 +387,18 @@ def _document(app: FastAPI, auth: bool, bodies: Sequence[type[BaseModel]]) -> Sc
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas |= _components(bodies)
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}}
+    components["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key."},
+        "password": {"type": "http", "scheme": "basic", "description": "Any name, and an API key as the password."},
+    }
     for path, item in document["paths"].items():
         for operation in item.values():
             own = operation["responses"]
             if "HTTPValidationError" in str(own.get("422", "")):
                 del own["422"]
             if not is_public(path):
-                operation["security"] = [{"key": []}] if auth else [{}, {"key": []}]
+                ways: list[Schema] = [{"key": []}, *([{"password": []}] if takes_password(path) else [])]
+                operation["security"] = ways if auth else [{}, *ways]
             for answer in own.values():
                 answer.setdefault("headers", dict(_ID))
     return document

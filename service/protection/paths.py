@@ -22,9 +22,14 @@ def key_of(headers: Headers, path: str) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    if scheme.lower() == "basic" and path.startswith(_PASSWORD_BELOW):
+    if scheme.lower() == "basic" and takes_password(path):
         return _password(token)
     return headers.get("x-api-key")
+
+
+def takes_password(path: str) -> bool:
+    """Whether a key may come as the password of basic authentication."""
+    return path.startswith(_PASSWORD_BELOW)
 
 
 def _password(token: str) -> str | None:

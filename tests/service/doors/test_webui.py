@@ -233,7 +233,8 @@ def test_everything_is_described(real_server: Server) -> None:
     operation = document["paths"]["/sdapi/v1/extra-single-image"]["post"]
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert reference.rpartition("/")[2] in document["components"]["schemas"]
-    assert operation["security"] == [{}, {"key": []}]
+    assert operation["security"] == [{}, {"key": []}, {"password": []}]
+    assert document["components"]["securitySchemes"]["password"]["scheme"] == "basic"
 
 
 def test_the_document_names_every_route_and_field() -> None:
