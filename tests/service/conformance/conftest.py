@@ -1,8 +1,13 @@
-"""Every engine with every database: local and Ray, SQLite with files and PostgreSQL with S3."""
+"""Every engine with every database: local and Ray, SQLite with files and PostgreSQL with S3.
+
+By default each engine runs with one database; PELLUCID_CONFORMANCE=all runs all four pairs, and what needs the default
+lease of half a minute.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +17,15 @@ import pytest
 
 from tests.service.conformance.site import SECRET, Server, Site, environment
 from tests.service.servers import Bucket, postgres_database, s3_server
+
+ALL = os.environ.get("PELLUCID_CONFORMANCE") == "all"
+_seldom = pytest.mark.skipif(not ALL, reason="runs with PELLUCID_CONFORMANCE=all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("seldom"):
+            item.add_marker(_seldom)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +61,15 @@ def cluster(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             process.wait(60)
 
 
-@pytest.fixture(scope="session", params=["local-sqlite", "local-postgres", "ray-sqlite", "ray-postgres"])
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("local-sqlite", marks=_seldom),
+        "local-postgres",
+        "ray-sqlite",
+        pytest.param("ray-postgres", marks=_seldom),
+    ],
+)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One of each, with one server running; workers take four jobs at a time."""
     engine, _, store = request.param.partition("-")

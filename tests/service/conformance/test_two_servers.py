@@ -106,6 +106,7 @@ def outbox(site: Site) -> list[tuple[str, int]]:
     return found  # type: ignore[return-value]
 
 
+@pytest.mark.seldom
 def test_the_jobs_of_a_dead_server_are_picked_up_within_forty_seconds(shared: Site) -> None:
     """R3. The lease is 30 s; nothing but its end tells another machine that the server is dead."""
     home, server = shared.home, shared.second()
@@ -118,6 +119,7 @@ def test_the_jobs_of_a_dead_server_are_picked_up_within_forty_seconds(shared: Si
     home.until(running, "canceled")
 
 
+@pytest.mark.seldom
 def test_the_late_writes_of_a_server_that_was_cut_off_are_refused(shared: Site) -> None:
     """R3. Its claim's fence is an old one when it comes back."""
     home, server = shared.home, shared.second()
