@@ -100,12 +100,24 @@ def calls_table(rows: Sequence[Measured], rounds: int) -> common.Table:
     """The measurement of `pellucid models bench`."""
     table = common.Table(
         f"One call at 256x256, medians of {rounds} rounds side by side",
-        ["runtime", "ms", "times torch fp32", "most dB lost at any level", "ready after, s", "remark"],
+        [
+            "runtime",
+            "ms",
+            "times torch fp32",
+            "processor, ms",
+            "times torch fp32",
+            "most dB lost at any level",
+            "ready after, s",
+            "remark",
+        ],
         digits=3,
     )
+    reference = next(row.processor or 0.0 for row in rows if row.choice == "torch:fp32")
     for row in rows:
         milliseconds = None if row.seconds is None else round(1e3 * row.seconds, 1)
-        table.add(row.choice, milliseconds, row.speedup, row.psnr_lost, row.start, row.remark or "-")
+        processor = None if row.processor is None else round(1e3 * row.processor, 1)
+        share = None if row.processor is None else reference / row.processor
+        table.add(row.choice, milliseconds, row.speedup, processor, share, row.psnr_lost, row.start, row.remark or "-")
     return table
 
 
