@@ -35,7 +35,9 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> FsspecBlobStore:
 
 
 def test_two_servers_of_one_bucket_see_what_the_other_did(bucket: str) -> None:
-    one, two = FsspecBlobStore(f"{bucket}/shared"), FsspecBlobStore(f"{bucket}/shared")
+    one = FsspecBlobStore(f"{bucket}/shared")
+    one._files.clear_instance_cache()  # or both would be one and the same within this process
+    two = FsspecBlobStore(f"{bucket}/shared")
     first = one.put(b"first", "input")
     assert two.older_than(time.time() + 60) == [first]
     second = one.put(b"second", "input")
