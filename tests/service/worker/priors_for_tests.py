@@ -18,9 +18,6 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from models.denoiser import network_info
-from models.runtime import build
-from models.unet import DenoisingUNet
 from restore.prior import PriorInfo, TiledDenoiser
 
 FATAL = "CUDA error: an illegal memory access was encountered"
@@ -91,13 +88,6 @@ class Cheap:
     def _picky(self, x):
         if float(x.max()) > 1.5:
             raise ValueError("too bright")
-
-
-def load_network(name=None, *, runtime="auto", device="auto"):
-    """An untrained network of the shipped kind, wide enough for the kernels of a real one; any runtime."""
-    torch.manual_seed(0)
-    network = DenoisingUNet(channels=(48, 64), blocks=(1, 1), middle=1)
-    return TiledDenoiser(build(network, network_info(network, "small"), device=device, runtime=runtime), tile=64)
 
 
 def first_time(number):
