@@ -150,6 +150,7 @@ def machine() -> dict[str, Any]:
         "cpu": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
     }
     if (cpuinfo := Path("/proc/cpuinfo")).exists():
         text = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
@@ -239,7 +240,7 @@ def report(
     lines.append(
         f"{facts['date']}, revision {facts['revision']}, prior {prior['name']} {prior['digest'][:19]}, "
         f"{where['cpu']}, {where['cores']} cores ({', '.join(where.get('flags', [])) or 'no flags known'}), "
-        f"{where.get('memory_gib', '?')} GiB; "
+        f"{where.get('memory_gib', '?')} GiB, {where['threads']} threads, load average {where['load']}; "
         + ", ".join(f"{package} {number}" for package, number in facts["packages"].items())
         + f"; `{facts['command']}`"
     )
