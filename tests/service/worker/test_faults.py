@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from models.denoiser import TorchDenoiser
 from restore.errors import ParameterError, RuntimeUnavailableError, UnknownPriorError
 from restore.prior import PriorInfo
 from service.engine.protocol import Ticket
+from service.worker import stages
 from service.worker.device import DeviceLostError
 from service.worker.faults import Fault, classify
 from service.worker.job import WorkerJob
@@ -192,6 +195,26 @@ def test_a_fatal_fault_ends_the_worker_and_names_its_jobs(start):
         worker.end(job)
     assert [j.ticket.job_id for j in caught.value.jobs] == [job]
     assert all(e["type"] != "succeeded" for e in worker.events(job))
+
+
+def test_a_picture_that_never_ends_decoding_ends_the_worker_and_is_blamed_alone(start, monkeypatch):
+    worker, prepare, stuck = start(stage_seconds=0.5), stages.prepare, threading.Event()
+
+    def hang_on_the_second(job, *others):
+        if job.ticket.job_id == "job-2":
+            stuck.wait(60)
+        prepare(job, *others)
+
+    monkeypatch.setattr(stages, "prepare", hang_on_the_second)
+    bystander = worker.submit(prior="slow:seconds=0.01", steps=1000, **SR)
+    worker.wait_for(bystander, "progress")
+    hanging = worker.submit()
+    try:
+        with pytest.raises(DeviceLostError) as caught:
+            worker.end(hanging)
+    finally:
+        stuck.set()
+    assert caught.value.reason == "hang" and [job.ticket.job_id for job in caught.value.jobs] == [hanging]
 
 
 def caused(error, cause):
