@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     receive_seconds: float = Field(60.0, gt=0.0, description="until a request's headers and body must be there")
     idle_seconds: float = Field(15.0, gt=0.0, description="longest silence while a request is received")
     sync_seconds: float = Field(600.0, gt=0.0, description="longest a synchronous request waits before 202")
-    decode_seconds: float = Field(10.0, gt=0.0, description="longest a picture may take to decode")
+    decode_seconds: float = Field(
+        10.0, gt=0.0, description="of the processor, longest a picture may take to decode; 4 times by the clock"
+    )
     decode_memory: int = Field(4 * 2**30, ge=2**28, description="bytes that decoding one picture may use")
     url_sources: bool = Field(False, description="whether pictures may be given by URL")
     allowed_addresses: str = Field(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ MOST_REQUESTS = 5000
 """A process is replaced after so many pictures, so that what a codec may leak stays small."""
 MOST_WAITING = 256
 """Pictures waiting for a process; more are answered 503."""
+PATIENCE = 4.0
+"""By the clock a picture may take so many times its processor time: a busy machine is not the picture's fault."""
 _LONGEST_ANSWER = 65_536
 
 
@@ -63,7 +66,7 @@ class Sandbox:
 
     Args:
         size: processes, and so pictures decoded at the same time.
-        seconds: longest one picture may take, of the clock and of the processor.
+        seconds: of the processor that one picture may take; `PATIENCE` times as many by the clock.
         memory: bytes one picture may take on top of the idle process.
     """
 
@@ -119,15 +122,17 @@ class Sandbox:
             if decoder is None or not decoder.usable:
                 decoder = await self._replace(decoder)
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(PATIENCE * self._seconds):
                     answer = await decoder.ask(header, data)
                 kept = decoder
                 return answer
             except TimeoutError:
-                why = f"decoding it takes longer than {self._seconds:g} s"
+                why = f"decoding it takes longer than {PATIENCE * self._seconds:g} s"
             except (OSError, EOFError, ValueError):
                 await decoder.process.wait()
                 why = "decoding it fails badly; it is damaged or takes more memory than is allowed"
+                if decoder.process.returncode == -signal.SIGXCPU:
+                    why = f"decoding it takes longer than {self._seconds:g} s of the processor"
             logger.warning("a decoding process was lost", extra={"why": why, "code": decoder.process.returncode})
             await self._discard(decoder)
             raise Problem(Code.UNDECODABLE_IMAGE, f"{name}: {why}")

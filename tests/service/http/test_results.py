@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 
 import numpy as np
@@ -19,6 +20,11 @@ def test_the_result_is_what_the_synchronous_answer_was(server, picture):
     assert result.headers["etag"] == f'"{hashlib.sha256(result.content).hexdigest()}"' == answer.headers["etag"]
     assert result.headers["content-disposition"].endswith('.png"')
     assert result.headers["cache-control"] == "private, no-store"
+    for headers in (answer.headers, result.headers):
+        stages = re.findall(r"(\w+);dur=\d+\.\d", headers["server-timing"])
+        assert stages == ["queue", "decode", "restore", "encode"]
+        assert headers["pellucid-seed"] == "4"
+        assert headers["pellucid-model"]
     described = server.client.get(path, headers={"Accept": "application/json"})
     assert described.json()["result"]["sha256"] == hashlib.sha256(result.content).hexdigest()
     assert server.client.get(path, headers={"Accept": "image/jpeg"}).status_code == 406

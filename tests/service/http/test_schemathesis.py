@@ -29,4 +29,13 @@ def test_examples_and_some_sequences_conform(server, tmp_path):
 
 @pytest.mark.slow
 def test_everything_that_schemathesis_can_think_of_conforms(server, tmp_path):
-    run(server.url, tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "40")
+    run(
+        server.url,
+        tmp_path,
+        "--phases",
+        "examples,coverage,fuzzing,stateful",
+        "--max-examples",
+        "20",
+        "--max-time",
+        "1500",
+    )

@@ -210,6 +210,20 @@ def test_decoder_that_hangs_is_replaced(hostile):
     within(work, decode_seconds=0.5)
 
 
+@pytest.mark.slow
+def test_picture_that_keeps_the_processor_busy_is_given_up(hostile, monkeypatch):
+    """By its processor time, long before the clock's limit: on a busy machine others' work does not count."""
+    monkeypatch.setattr(sandbox, "PATIENCE", 1000.0)
+
+    async def work(intake: SandboxedIntake) -> str:
+        big = encoded(Image.effect_noise((7000, 7000), 90).convert("RGB"), "PNG", compress_level=1)
+        with pytest.raises(Problem) as caught:
+            await asyncio.gather(*(intake.examine(big, "image") for _ in range(4)))
+        return caught.value.detail
+
+    assert "of the processor" in within(work, decode_seconds=0.01, max_bytes=2**30)
+
+
 def test_decoder_that_dies_is_replaced(hostile):
     async def work(intake: SandboxedIntake) -> None:
         good = hostile.sound()["png"]
