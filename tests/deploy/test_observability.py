@@ -89,3 +89,18 @@ def test_alerts_fire_when_they_should():
         [program, "test", "rules", "alerts_test.yml"], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_understands_every_panel(tmp_path):
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool (Debian: prometheus) is not installed")
+    rules = [
+        {"record": f"panel:{number}", "expr": text.replace("$__rate_interval", "1m").replace("$instance", ".*")}
+        for number, text in enumerate(expressions())
+    ]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(
+        [program, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

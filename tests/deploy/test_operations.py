@@ -8,6 +8,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
+CONTAINERS = (ROOT / "docs" / "containers.md").read_text()
 QUOTED = re.compile(r"(-?[\d,]*\.?\d+)<!--=(.+?)-->")
 
 
@@ -38,7 +39,7 @@ def value(expression):
     return eval(expression, names)
 
 
-@pytest.mark.parametrize(("text", "expression"), QUOTED.findall(GUIDE))
+@pytest.mark.parametrize(("text", "expression"), QUOTED.findall(GUIDE + CONTAINERS))
 def test_a_figure_is_the_one_of_its_result_file(text, expression):
     digits = len(text.partition(".")[2])
     assert float(text.replace(",", "")) == pytest.approx(
