@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,8 @@ class Restorer:
         Raises:
             RestoreError: one of the typed errors of `restore.errors`.
         """
-        try:
+        with _naming_memory():
             return self._restore(image, task, on_step, cancelled, parameters)
-        except Exception as error:
-            if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError("not enough memory for a picture of this size; restore a part of it") from error
 
     def _restore(
         self,
@@ -160,15 +157,13 @@ class Restorer:
         settings = read_parameters(parameters)
         stream = streaming.open_large(Path(source))
         if stream is not None:
-            try:
+            with closing(stream), _naming_memory():
                 if streaming.obstacle(stream, Path(target), task, settings, self.denoiser) is None:
                     assert isinstance(self.denoiser, TiledDenoiser)
                     return streaming.denoise_file(
                         stream, Path(target), settings, self.denoiser, fixed_tile=self.tile is not None,
                         keep_gps=keep_gps, on_step=on_step, cancelled=cancelled,
                     )  # fmt: skip
-            finally:
-                stream.close()
         result = self.restore(os.fspath(source), task, on_step=on_step, cancelled=cancelled, **parameters)
         result.save(target, keep_gps=keep_gps)
         return result.report
@@ -200,6 +195,17 @@ class Restorer:
     def dejpeg(self, image: ImageSource, **options: Any) -> Result:
         """Remove JPEG artefacts, consistent with the file's own quantisation."""
         return self.restore(image, "dejpeg", **options)
+
+
+@contextmanager
+def _naming_memory() -> Iterator[None]:
+    """Turn whatever says that memory ran out into `OutOfMemoryError`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError("not enough memory for a picture of this size; restore a part of it") from error
 
 
 def retiled(denoiser: Denoiser, tile: int) -> TiledDenoiser:

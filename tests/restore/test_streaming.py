@@ -146,6 +146,12 @@ def test_too_little_memory_means_smaller_tiles(tmp_path: Path) -> None:
         fixed.restore_file(source, tmp_path / "never.png", "denoise", noise=25.0)
     assert not (tmp_path / "never.png").exists()
 
+    def explode(progress: object) -> None:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match="picture of this size"):
+        scarce.restore_file(source, tmp_path / "never.png", "denoise", noise=25.0, on_step=explode)
+
 
 def test_failures_leave_nothing_behind(restorer: Restorer, tmp_path: Path) -> None:
     source, target = tmp_path / "source.png", tmp_path / "target.png"
