@@ -21,7 +21,7 @@ def row(facts: PriorFacts) -> str:
     size = f"{facts.native_size} px, tiled" if facts.native_size else "any"
     cells = (
         f"`{facts.name}`", ", ".join(facts.tasks), f"{facts.parameters / 1e6:,.0f} M", size, licence["code"],
-        licence["weights"], COMMERCIAL[commercial], known, "yes" if facts.usable else "not yet",
+        licence["weights"], COMMERCIAL[commercial], known, "every task" if facts.usable else "upscaler, from Python",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -30,7 +30,7 @@ def table() -> str:
     """All priors that are shipped or can be pulled."""
     head = (
         "prior", "for", "parameters", "size", "licence of the code", "licence of the weights", "commercial use",
-        "sha256 known", "usable",
+        "sha256 known", "use",
     )  # fmt: skip
     rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     shipped = [facts for facts in list_priors(WEIGHTS) if (WEIGHTS / f"{facts.name}.json").is_file()]

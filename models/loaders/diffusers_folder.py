@@ -126,7 +126,7 @@ def load(folder: Path, name: str, options: LoadOptions) -> LoadedPrior:
     weights = weights_file(config_path.parent)
     tensors = read_tensors(weights)
     unet = _empty(config, config_path)
-    fill(unet, _renamed(tensors), weights)
+    fill(unet, renamed(tensors), weights)
     parameters = sum(p.numel() for p in unet.parameters())
     conditional = unet.class_embedding is not None
     if conditional:
@@ -213,7 +213,7 @@ def _empty(config: dict[str, Any], path: Path) -> Any:
         raise CorruptWeightsError(f"{path} describes no network ({error}); fetch it again") from error
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Attention as diffusers names it since 0.15."""
     names = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
     renamed = {}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.errors import UnsupportedNetworkError
 from models.loaders.embedded import CONFIG_FILE, REMEDY, WEIGHTS_FILE, load_network
 from models.registry.facts import TABLE_FILE, PriorFacts, check_files, file_sha256
 from models.registry.places import (
@@ -205,6 +206,7 @@ def load_denoiser(
         UnknownPriorError: no such prior.
         NotPulledError: it is known, but not on this machine.
         CorruptWeightsError: a file is missing or is not the registered one.
+        UnsupportedNetworkError: it is no denoiser, but a latent upscaler.
         RuntimeUnavailableError: this machine has no such runtime or device.
     """
     check_runtime(runtime)
@@ -226,6 +228,11 @@ def open_prior(name: str | None = None, weights: Path = WEIGHTS) -> LoadedPrior:
         CorruptWeightsError: a file is missing or is not the registered one.
     """
     facts = verify(name, weights)
+    if not facts.usable:
+        raise UnsupportedNetworkError(
+            f"{facts.name} is a latent upscaler, no prior of every task; models.latent.load_upscaler({facts.name!r}) "
+            "in Python loads it"
+        )
     from models.loaders.loaded import LoadOptions
 
     options = LoadOptions.parse(facts.options)

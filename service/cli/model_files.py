@@ -74,7 +74,7 @@ def pull(name: str, force: bool, mirrors: tuple[str, ...], quiet: bool) -> None:
             "pellucid: nobody had published the sha256 of every file; they are registered as they came", err=True
         )
     if not facts.usable and not quiet:
-        click.echo(f"pellucid: {facts.name} is known by name, but cannot be used yet", err=True)
+        click.echo(f"pellucid: {facts.name} is a latent upscaler, used from Python only (docs/priors.md)", err=True)
 
 
 @click.command()

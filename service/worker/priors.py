@@ -106,7 +106,10 @@ class Priors:
 
 
 def _bytes(prior: Prior | None) -> int:
-    return 0 if prior is None else weight_bytes(prior.denoiser)
+    """What a prior takes; where its runtime does not tell, what its weights take in float32."""
+    if prior is None:
+        return 0
+    return weight_bytes(prior.denoiser) or expected_bytes(prior.name or None)
 
 
 def _version(name: str) -> str:
