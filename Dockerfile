@@ -43,7 +43,10 @@ RUN pip uninstall --yes triton \
 # CUDA's runtime, cuDNN and cuBLAS come with PyTorch's wheels, the driver's libraries from the container toolkit.
 # ONNX Runtime 1.31 is built for CUDA 13, cuDNN 9 and TensorRT 10.
 FROM build AS build-gpu
+# The CPU's onnxruntime, which a plain install brings, overwrites files of onnxruntime-gpu: both go, one comes back.
 RUN pip install --constraint deploy/constraints.txt ".[gpu]" "onnxruntime-gpu==1.31.*" "tensorrt-cu13==10.*" \
+    && pip uninstall --yes onnxruntime onnxruntime-gpu \
+    && pip install --no-deps "onnxruntime-gpu==1.31.*" \
     && pip uninstall --yes pip
 
 # What runs: no pip, no build tools. The shared libraries are OpenCV's.

@@ -9,6 +9,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.runtime import check_runtime
+from restore.errors import RuntimeUnavailableError
 from restore.images import SERVICE_LIMITS, Limits
 from service.protection.addresses import networks
 from service.protection.hosts import is_loopback
@@ -38,7 +40,10 @@ class Settings(BaseSettings):
     engine: Literal["local", "ray"] = Field("local", description="where restorations run: on this machine, or on Ray")
     devices: str = Field("auto", description='"auto", or a comma-separated list such as "cuda:0,cuda:1" or "cpu"')
     prior: str | None = Field(None, description="name of the default prior; the embedded one when not set")
-    runtime: str = Field("auto", description="what runs the priors: auto takes the fastest that works here")
+    runtime: str = Field(
+        "auto",
+        description="what runs the priors, such as openvino:bf16; auto: the fastest that `pellucid models bench` found",
+    )
     prior_memory: int | None = Field(
         None, ge=0, description="bytes that the loaded priors of a worker may take; half of its memory when not set"
     )
@@ -103,6 +108,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least that is logged")
     log_format: Literal["json", "text"] = Field("json", description="json: one object a line, with request and job ids")
     metrics: bool = Field(True, description="whether GET /metrics answers")
+
+    @field_validator("runtime")
+    @classmethod
+    def _known_runtime(cls, text: str) -> str:
+        try:
+            check_runtime(text)
+        except RuntimeUnavailableError as error:
+            raise ValueError(str(error)) from None
+        return text
 
     @field_validator("allowed_addresses")
     @classmethod

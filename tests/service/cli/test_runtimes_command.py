@@ -66,3 +66,9 @@ def test_an_engine_without_tensorrt_is_refused_with_what_is_missing(run, tmp_pat
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     done = run("models", "export", "photo", tmp_path / "out.engine", "--format", "tensorrt", "--precision", "fp16")
     assert done.exit_code == 3 and "pip install tensorrt" in done.stderr
+
+
+def test_a_server_is_not_started_with_an_unknown_runtime(run, monkeypatch):
+    monkeypatch.setenv("PELLUCID_RUNTIME", "warp")
+    done = run("serve", "--port", 0)
+    assert done.exit_code == 2 and "PELLUCID_RUNTIME" in done.stderr and "openvino" in done.stderr
