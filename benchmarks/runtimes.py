@@ -51,7 +51,7 @@ def main() -> None:
     tables, notes = [], []
     rows: list[Measured] = []
     if "calls" in options.parts:
-        rows = measure(loaded.network, loaded.info, device, options.runtimes, rounds=options.rounds)
+        rows = measure(loaded.network, loaded.info, device, options.runtimes, rounds=options.rounds, on_step=tell)
         if not options.runtimes:
             remember(loaded.network, loaded.info, device, rows)
         tables.append(calls_table(rows, options.rounds))
@@ -68,6 +68,8 @@ def main() -> None:
     fast = build(loaded, device, auto)
     if "sizes" in options.parts:
         tables.append(sizes(exact, fast, auto))
+    for table in tables:
+        tell(table.markdown())
     if "quality" in options.parts:
         table, lost = quality(options, exact, fast, auto)
         tables.append(table)
@@ -85,6 +87,11 @@ def main() -> None:
     if load.exists():
         notes.append(f"Load average when the measurement ended: {load.read_text().split()[0]} (this process included).")
     common.report(options.out, "runtimes", "Runtimes", tables, notes, common.circumstances(exact))
+
+
+def tell(what: str) -> None:
+    """Progress."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def build(loaded: Any, device: torch.device, name: str) -> Denoiser:
@@ -168,9 +175,9 @@ def warm(fast: Denoiser, picture: bytes, auto: str) -> tuple[common.Table, float
     """Decode to encode in a process that has done it before, against the bare call."""
     restorer = Restorer(fast)
     x = restorer.restore(picture, "denoise", noise=LEVEL).tensor
-    table = common.Table(f"512x512 in a warm process, {auto}, medians of 9", ["what", "seconds", "times the call"], 3)
+    table = common.Table(f"512x512 in a warm process, {auto}, medians of 5", ["what", "seconds", "times the call"], 3)
     taken: dict[str, list[float]] = {"bare call": [], "PNG to PNG, noise given": [], "PNG to PNG, noise estimated": []}
-    for number in range(10):
+    for number in range(6):
         for what, noise in (("bare call", None), ("PNG to PNG, noise given", LEVEL),
                             ("PNG to PNG, noise estimated", "auto")):  # fmt: skip
             start = common.clock()
