@@ -23,11 +23,12 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Held:
-    """What the processes of a server hold together."""
+    """What the processes of a server hold together; resident bytes also by role."""
 
     bytes: int
     descriptors: int
     threads: int
+    by_role: dict[str, int]
 
 
 @dataclass
@@ -59,14 +60,16 @@ class Running:
 
     def held(self) -> Held:
         """Resident memory, open descriptors and threads, of all processes."""
-        total = [0, 0, 0]
-        for pid in (pid for pids in self.processes().values() for pid in pids):
+        total, by_role = [0, 0, 0], dict[str, int]()
+        for role, pid in ((role, pid) for role, pids in self.processes().items() for pid in pids):
             folder = Path("/proc") / str(pid)
             status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
-            total[0] += int(status["VmRSS"].split()[0]) * 1024
+            resident = int(status["VmRSS"].split()[0]) * 1024
+            by_role[role] = by_role.get(role, 0) + resident
+            total[0] += resident
             total[1] += len(list((folder / "fd").iterdir()))
             total[2] += int(status["Threads"])
-        return Held(*total)
+        return Held(*total, by_role)
 
     def files(self) -> int:
         """Stored pictures."""

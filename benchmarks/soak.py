@@ -89,18 +89,23 @@ def main() -> None:
     numbers, mebibytes = (np.array(v, float) for v in zip(*((n, h.bytes / 2**20) for n, h in seen), strict=True))
     warm = numbers >= WARM * options.requests
     slope = float(np.polyfit(numbers[warm] / 1000.0, mebibytes[warm], 1)[0])
+    late = numbers >= 0.75 * options.requests
+    last = float(np.polyfit(numbers[late] / 1000.0, mebibytes[late], 1)[0])
     first = seen[int(np.argmax(warm))][1]
     table = Table("Promise R11", ["measure", "seen", "bar"])
     table.add("slope of resident memory after a third, MiB per 1,000 requests", slope, 1.0)
+    table.add("slope over the last quarter", last, 1.0)
     table.add(
         "resident memory after a third and at the end, MiB", f"{first.bytes / 2**20:.1f}, {end.bytes / 2**20:.1f}", None
     )
     table.add("descriptors after a third and at the end", f"{first.descriptors}, {end.descriptors}", "no more")
     table.add("threads after a third and at the end", f"{first.threads}, {end.threads}", "no more")
     table.add("stored pictures at the end", files, 0)
-    course = Table("On the way", ["requests", "resident MiB", "descriptors", "threads"], digits=1)
+    roles = ("server", "worker", "decoder")
+    course = Table("On the way: resident MiB", ["requests", "all", *roles, "descriptors", "threads"], digits=1)
     for number, held in seen[:: max(1, len(seen) // 12)]:
-        course.add(number, held.bytes / 2**20, held.descriptors, held.threads)
+        by_role = [held.by_role.get(role, 0) / 2**20 for role in roles]
+        course.add(number, held.bytes / 2**20, *by_role, held.descriptors, held.threads)
     notes = [
         f"{options.requests} requests in {took:.0f} s by {CLIENTS} clients; statuses: "
         + ", ".join(f"{status}: {number}" for status, number in sorted(statuses.items())),
