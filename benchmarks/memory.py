@@ -57,9 +57,9 @@ def main() -> None:
         "Memory against size",
         tables,
         [
-            "Peak: the largest resident set (VmHWM) of a process that decodes a 3:2 JPEG with noise 15, denoises it "
-            f"({options.steps} call(s) for every pixel, the noise given) and writes a JPEG; loaded: with the prior, "
-            "before the picture.",
+            "Peak: the largest resident set (VmHWM) of a process that decodes a 3:2 JPEG with noise 15 (equal in all "
+            f"channels), denoises it ({options.steps} call(s) for every pixel, the noise given) and writes a JPEG; "
+            "loaded: with the prior, before the picture.",
             f"The tiny network is untrained, one level of {TINY} channels; it works in the prior's tiles, 512 pixels.",
             "In strips: Restorer.restore_file, as the command line does; below 32 megapixels it restores the whole.",
         ],
