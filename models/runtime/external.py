@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ class ExternalDenoiser(ABC):
 
     def __init__(self, info: PriorInfo, runtime: str, precision: str, device: torch.device) -> None:
         self.runtime, self.precision, self.device = runtime, precision, device
+        # Requests and contexts of these libraries take one call at a time.
+        self._lock = threading.Lock()
         self._info = replace(info, differentiable=False, runtime=f"{runtime}:{precision}")
 
     @property
@@ -40,7 +43,9 @@ class ExternalDenoiser(ABC):
         multiple = self._info.multiple_of
         padded = reflect_pad(x.detach().float(), -(-height // multiple) * multiple, -(-width // multiple) * multiple)
         padded = padded.to(self.device).contiguous()
-        answer = self._infer(padded, sigma.detach().to(self.device, torch.float32).contiguous())
+        levels = sigma.detach().to(self.device, torch.float32).contiguous()
+        with self._lock:
+            answer = self._infer(padded, levels)
         # Clipping would hide an overflow: infinity is passed on as NaN.
         answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)
         return answer.to(x.device, x.dtype).contiguous()

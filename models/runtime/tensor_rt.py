@@ -48,8 +48,7 @@ def logger(module: Any) -> Any:
 class TensorRtDenoiser(ExternalDenoiser):
     """A network run by TensorRT: tiles of one size, which `info.native_size` tells whoever cuts them.
 
-    Inputs and outputs stay in the GPU's memory; the work is queued on torch's own stream. Not to be called by two
-    threads at once.
+    Inputs and outputs stay in the GPU's memory; the work is queued on torch's own stream.
 
     Args:
         engine: as `models.export.tensor_rt.build_engine` made it on this machine. It is machine code: never one from

@@ -1,5 +1,6 @@
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import metadata
 
@@ -60,6 +61,16 @@ def test_a_rows_answer_does_not_depend_on_the_others(tiny, filled_cache, runtime
         torch.testing.assert_close(
             denoiser(x[row : row + 1], sigma[row : row + 1])[0], together[row], rtol=0, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES[:2])
+def test_two_threads_may_call_at_once(tiny, filled_cache, runtime):
+    denoiser = build(tiny_network(), tiny[1], device="cpu", runtime=runtime)
+    calls = [(torch.randn(1, 3, 64, 64), torch.tensor([0.1 * (i + 1)])) for i in range(8)]
+    expected = [denoiser(*call) for call in calls]
+    with ThreadPoolExecutor(4) as pool:
+        for answer, right in zip(pool.map(lambda call: denoiser(*call), calls), expected, strict=True):
+            torch.testing.assert_close(answer, right, rtol=0, atol=1e-5)
 
 
 def test_tiles_of_an_exported_network(tiny, filled_cache):
