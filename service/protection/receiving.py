@@ -167,7 +167,8 @@ def deadline_protocol(receive_seconds: float, idle_seconds: float) -> type[Deadl
 
 _BODY = (
     b'{"type":"/problems/request_timeout","title":"Request timeout","status":408,'
-    b'"detail":"the request did not arrive in time","code":"request_timeout"}'
+    b'"detail":"the request did not arrive in time","instance":"","code":"request_timeout","request_id":"",'
+    b'"errors":[],"job":null}'
 )
 _TIMEOUT = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"

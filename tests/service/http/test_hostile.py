@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import pickle
+import socket
 import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+
+from service.problems import Code
+from service.schemas.problem import ProblemDetails
 
 _unpickled: list[str] = []
 
@@ -65,6 +69,24 @@ def test_a_pickle_is_no_picture_and_nothing_is_unpickled_by_a_restoration(server
     assert _unpickled == []
     pickle.loads(poison)
     assert _unpickled, "the hook does not work"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"GET /livez HTTP/1.1\r\nX-Slow: ", b"POST /restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"],
+)
+def test_a_request_that_does_not_end_is_answered_408_and_closed(serve, begun):
+    with serve(receive_seconds=0.3, idle_seconds=0.2) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(begun[:5])
+            time.sleep(0.05)
+            connection.sendall(begun[5:])
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408")
+        assert b"connection: close" in head.lower()
+        assert ProblemDetails.model_validate_json(body).code is Code.REQUEST_TIMEOUT
 
 
 def test_500_slow_clients_are_closed_in_time_and_in_nobodys_way(serve, picture):
