@@ -128,11 +128,21 @@ def publish(facts: PriorFacts, staging: Path) -> PriorFacts:
     if target.exists():
         shutil.rmtree(target)
     staging.replace(target)
-    written = replace(facts, folder=target)
+    return describe(replace(facts, folder=target))
+
+
+def describe(facts: PriorFacts) -> PriorFacts:
+    """Write the description beside the folder of a prior, all of it or nothing; it makes the prior installed.
+
+    Args:
+        facts: with the digests of all files.
+    """
+    folder = facts.folder.parent
+    description = folder / f"{facts.name}.json"
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{facts.name}", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(written.record(), stream, indent=2)
+            json.dump(facts.record(), stream, indent=2)
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())

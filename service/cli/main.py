@@ -21,7 +21,7 @@ from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
 from service.cli.jobs import jobs
 from service.cli.keys import keys
-from service.cli.model_add import add
+from service.cli.model_add import add, measure
 from service.cli.model_files import COMMANDS as MODEL_FILES
 from service.cli.priors import models
 from service.cli.remote import VARIABLE, refuse_for
@@ -147,7 +147,7 @@ def cli(context: click.Context, server: str | None) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (add, *MODEL_FILES, *RUNTIMES):
+for _command in (add, measure, *MODEL_FILES, *RUNTIMES):
     models.add_command(_command)
 for _command in (*COMMANDS, bench, evaluate, jobs, serve, models, keys, train, doctor):
     cli.add_command(_command)

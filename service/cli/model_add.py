@@ -9,23 +9,27 @@ import click
 
 from service.cli.model_files import OPTION, described, read_options
 
+PHOTOGRAPHS = click.option(
+    "--photographs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Pictures like yours to test and measure it on.  [default: three that come with pellucid]",
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="Where to test it.")
+LEVELS = click.option(
+    "--levels",
+    type=click.IntRange(2, 64),
+    help="Noise levels of its error table; 4 will do for a slow one.  [default: 8]",
+)
+
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", required=True, help="How it will be called: lower-case letters, digits, '.', '_', '-'.")
 @OPTION
 @click.option("--licence", default="unknown", show_default=True, help="Of its weights, as its author says.")
-@click.option(
-    "--photographs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Pictures like yours to test and measure it on.  [default: three that come with pellucid]",
-)
-@click.option("--device", default="auto", show_default=True, help="Where to test it.")
-@click.option(
-    "--levels",
-    type=click.IntRange(2, 64),
-    help="Noise levels of its error table; 4 will do for a slow one.  [default: 8]",
-)
+@PHOTOGRAPHS
+@DEVICE
+@LEVELS
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing meanwhile.")
 def add(
@@ -72,3 +76,26 @@ def add(
     for key, value in described(added.facts).items():
         if key not in ("commercial", "notes", "citation"):
             click.echo(f"    {key:<12}{value}")
+
+
+@click.command()
+@click.argument("name")
+@PHOTOGRAPHS
+@DEVICE
+@LEVELS
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing meanwhile.")
+def measure(name: str, photographs: Path | None, device: str, levels: int | None, quiet: bool) -> None:
+    """Test a prior that was pulled, and measure its error at each noise level.
+
+    Restorations weigh a measured prior better against the picture.
+    """
+    from models.registry.add import measure as test_and_measure
+
+    def say(words: str) -> None:
+        if not quiet:
+            click.echo(f"pellucid: {words}", err=True)
+
+    facts, test = test_and_measure(name, photographs=photographs, device=device, levels=levels, on_stage=say)
+    click.echo(facts.name)
+    for level, gain in test.gains.items():
+        click.echo(f"    self-test   noise {level}: {gain:+.1f} dB")

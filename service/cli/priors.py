@@ -25,16 +25,21 @@ def models() -> None:
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@click.option("--known", is_flag=True, help="Those that can be pulled instead, a line each.")
 @WEIGHTS
-def list_command(as_json: bool, weights: Path | None) -> None:
+def list_command(as_json: bool, known: bool, weights: Path | None) -> None:
     """Show every installed prior."""
-    rows = installed(weights)
+    rows = can_be_pulled() if known else installed(weights)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
         click.echo("pellucid: no prior is installed; reinstall pellucid", err=True)
-    for row in rows:
+    for row in rows if known else ():
+        here = "installed" if row["installed"] else ""
+        commercial = f"commercial use: {row['licence']['commercial']}"
+        click.echo(f"{row['name']:<28}{row['parameters'] / 1e6:>6,.0f} M  {commercial:<24}{here}".rstrip())
+    for row in () if known else rows:
         default = " (default)" if row["default"] else ""
         click.echo(f"{row['name']}{default}")
         for key in ("family", "parameters", "tasks", "licence", "digest", "scores"):
@@ -59,6 +64,14 @@ def verify_command(names: tuple[str, ...], as_json: bool, weights: Path | None) 
     if not outcomes:
         click.echo("pellucid: no prior is installed; reinstall pellucid", err=True)
     sys.exit(3 if not outcomes or any(outcome["error"] for outcome in outcomes) else 0)
+
+
+def can_be_pulled() -> list[dict[str, Any]]:
+    """Facts of the published priors of the catalogue, and whether they are installed."""
+    from models.registry import installed, list_known
+
+    there = installed()
+    return [{**facts.record(), "installed": facts.name in there} for facts in list_known()]
 
 
 def installed(weights: Path | None = None) -> list[dict[str, Any]]:

@@ -12,10 +12,10 @@ from models.guided_unet import GuidedUNet, GuidedUNetConfig
 from models.loaders.loaded import LoadOptions
 from models.loaders.parametrisation import parametrised
 from models.registry import check_files, file_sha256, load_denoiser, prior_facts
-from models.registry.add import add
-from models.registry.pull import remove
+from models.registry.add import add, measure
+from models.registry.pull import describe, remove
 from models.self_test import photographs
-from restore.errors import CorruptWeightsError, ParameterError, UnknownPriorError
+from restore.errors import CorruptWeightsError, ParameterError, PriorError, UnknownPriorError
 from tests.models.loaders.openai_layout import state_dict
 
 
@@ -75,7 +75,7 @@ def test_from_a_pt_file_to_a_prior(denoising, private):
     prior = load_denoiser("mine", device="cpu")
     table = prior.info.error_table
     assert prior.info.digest == facts.digest and table is not None and len(table.sigma) == 4
-    assert list(table.mse) == sorted(table.mse) and table.mse[0] < table.sigma[0] ** 2
+    assert list(table.mse) == sorted(table.mse)
     assert prior(torch.zeros(1, 3, 30, 17), torch.ones(1)).shape == (1, 3, 30, 17)
     assert {path.name for path in private.iterdir()} == {"mine", "mine.json", ".mine.lock"}
     remove("mine")
@@ -159,3 +159,23 @@ def test_a_damaged_registration_is_named(denoising, private):
     (private / "mine" / "error_table.json").write_text("{}")
     with pytest.raises(CorruptWeightsError):
         load_denoiser("mine", device="cpu")
+
+
+def test_a_pulled_prior_is_measured_afterwards(denoising, private, monkeypatch):
+    add(denoising, "mine", options=OPTIONS, levels=2, device="cpu")
+    facts = prior_facts("mine")
+    (private / "mine" / "error_table.json").unlink()
+    del facts.files["error_table.json"]
+    describe(facts)
+    assert load_denoiser("mine", device="cpu").info.error_table is None
+    measured, test = measure("mine", levels=3, device="cpu")
+    assert test.passed and measured.scores["self-test"] and measured == prior_facts("mine")
+    table = load_denoiser("mine", device="cpu").info.error_table
+    assert table is not None and len(table.sigma) == 3
+    measure("mine", levels=2, device="cpu")
+    check_files(prior_facts("mine"))
+    with pytest.raises(PriorError, match="came with the package"):
+        measure("photo")
+    monkeypatch.setattr(self_test, "self_test", lambda *_: self_test.SelfTest({25: -1.0}))
+    with pytest.raises(SelfTestError):
+        measure("mine", device="cpu")

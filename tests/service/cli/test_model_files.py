@@ -81,9 +81,20 @@ def test_add_says_what_it_found_tests_it_and_registers_it(
     assert "testing it on noisy photographs" in done.stderr
     assert "mine" in [row["name"] for row in json.loads(run("models", "list", "--json").stdout)]
     assert run("models", "verify", "mine").exit_code == 0
+    measured = run("models", "measure", "mine", "--levels", 2)
+    assert measured.exit_code == 0 and "noise 50: +" in measured.stdout
     assert run("models", "add", WEIGHTS / "photo", "--name", "mine").exit_code == 2
     done = run(
         "models", "add", checkpoint, "--name", "noise", "--option", "heads=1", "--option", "noise_schedule=linear"
     )
     assert done.exit_code == 3 and "does not denoise" in done.stderr
     assert run("models", "remove", "mine", "-y").exit_code == 0 and not (private / "mine.json").exists()
+
+
+def test_the_known_priors_are_listed_a_line_each(run: Run) -> None:
+    done = run("models", "list", "--known")
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) >= 18
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("openai-256-uncond ")]
+    assert "553 M" in line and "commercial use: no" in line and "installed" not in line
+    rows = json.loads(run("models", "list", "--known", "--json").stdout)
+    assert {row["name"] for row in rows if row["installed"]} == set()
