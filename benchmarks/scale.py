@@ -31,8 +31,6 @@ from serving import Running, serving
 from sqlalchemy import create_engine, text
 
 SIDE, STEPS = 128, 4
-#: Jobs of one measurement of throughput.
-JOBS = 24
 #: Ray's own: its processes give way to all others by default, and that is not what is measured here.
 RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -63,7 +61,7 @@ def until_ended(client: httpx.Client, jobs: list[str]) -> list[dict[str, Any]]:
     return [client.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=300"}).json() for job in jobs]
 
 
-def throughput(rounds: int) -> dict[str, Any]:
+def throughput(rounds: int, jobs: int) -> dict[str, Any]:
     """Jobs a second with one worker and with two, in turn, one thread each."""
     rates: dict[str, list[float]] = {"cpu": [], "cpu,cpu": []}
     with ExitStack() as stack:
@@ -79,12 +77,12 @@ def throughput(rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             for devices, client in clients.items():
                 begun = time.perf_counter()
-                ended = until_ended(client, [submit(client, seed) for seed in range(JOBS)])
-                rates[devices].append(JOBS / (time.perf_counter() - begun))
+                ended = until_ended(client, [submit(client, seed) for seed in range(jobs)])
+                rates[devices].append(jobs / (time.perf_counter() - begun))
                 assert {job["state"] for job in ended} == {"succeeded"}
     ratios = [two / one for one, two in zip(rates["cpu"], rates["cpu,cpu"], strict=True)]
     return {
-        "rates": rates, "ratios": ratios, "median_ratio": statistics.median(ratios), "rounds": rounds, "jobs": JOBS,
+        "rates": rates, "ratios": ratios, "median_ratio": statistics.median(ratios), "rounds": rounds, "jobs": jobs,
         "load_average": os.getloadavg(),
     }  # fmt: skip
 
@@ -105,8 +103,9 @@ def replicas(server: Running) -> list[int]:
     return found
 
 
-def recovery(kills: int) -> dict[str, Any]:
-    """Kill a replica of two, again and again, while jobs keep coming."""
+def recovery(kills: int, seconds: float) -> dict[str, Any]:
+    """Kill a replica of two, again and again, while jobs keep coming; no more kills after some seconds."""
+    begun = time.monotonic()
     rng, jobs, moments = random.Random(0), [], []
     os.environ.update(RAY)
     with tempfile.TemporaryDirectory() as name:
@@ -117,6 +116,8 @@ def recovery(kills: int) -> dict[str, Any]:
             while "2 of 2" not in client.get("/readyz?verbose").text:
                 time.sleep(0.2)
             for kill in range(kills):
+                if moments and time.monotonic() - begun > seconds:
+                    break
                 batch = [submit(client, 100 * kill + seed) for seed in range(8)]
                 jobs += batch
                 while not any(client.get(f"/v1/jobs/{job}").json()["state"] == "running" for job in batch):
@@ -186,12 +187,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["throughput", "recovery"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=24, help="of one measurement of throughput")
     parser.add_argument("--kills", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=200.0, help="no more kills after so many")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     path = options.out / "scale.json"
     stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    measured = throughput(options.rounds) if options.part == "throughput" else recovery(options.kills)
+    measured = (
+        throughput(options.rounds, options.jobs)
+        if options.part == "throughput"
+        else recovery(options.kills, options.seconds)
+    )
     stored[options.part] = {**measured, "circumstances": circumstances(None)}
     options.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(stored, indent=2) + "\n")
