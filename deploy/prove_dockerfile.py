@@ -266,7 +266,7 @@ def start(image: Image, work: Path, words: list[str] | None, more: dict[str, str
     print(f"    started: {shlex.join(words)}", flush=True)
     log = (work / "server.log").open("wb")
     return subprocess.Popen(
-        ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", script], stdout=log, stderr=log
+        ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script], stdout=log, stderr=log
     )
 
 
