@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import CancelledError, NumericalError, RestoreError
+from restore.images.picture import colourless
 from restore.images.raster import Samples
 from restore.images.streams import PictureStream, RowWriter, obstacle_to_writing
 from restore.prior.adaptive import AdaptiveTiles, StarvedError
@@ -148,9 +149,11 @@ def denoise_file(
 
 def _plan(stream: PictureStream, settings: Parameters, prior: PriorInfo) -> tuple[Plan, list[str]]:
     """How to denoise, and a warning when the noise had to be estimated from a part of the picture."""
+    windows = _windows(stream)
+    grey = stream.picture.grey or all(colourless(window) for window in windows)
     if settings.noise != "auto":
-        return TASKS["denoise"](Source(torch.zeros(1, 3, 2, 2)), settings, prior), []
-    plans = [TASKS["denoise"](Source(window), settings, prior) for window in _windows(stream)]
+        return TASKS["denoise"](Source(windows[0], grey), settings, prior), []
+    plans = [TASKS["denoise"](Source(window, grey), settings, prior) for window in windows]
     levels = [float(plan.found["noise"]) for plan in plans]
     chosen = plans[levels.index(statistics.median_low(levels))]
     return chosen, [f"the picture is large: its noise was estimated in {len(plans)} windows of it"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
+import torch
 from torch import Tensor
 
 from restore.images.colour import ColourSpace, Srgb
@@ -83,7 +84,7 @@ class Picture:
         tables = self.quantisation if self.on_grid else None
         return SourceFields(
             image=self.image,
-            grey=self.grey,
+            grey=self.grey or colourless(self.image),
             quantisation=tables,
             subsampling=self.subsampling if tables else (1, 1),
         )
@@ -95,3 +96,9 @@ class Picture:
     def coloured(self) -> Picture:
         """A grey picture whose result has colour: for colourisation, which is asked to change just that."""
         return self.in_srgb() if self.grey else self
+
+
+def colourless(image: Tensor) -> bool:
+    """Whether the channels of [1, 3, H, W] are the same: a grey picture saved in colour is one, too."""
+    red, green, blue = image[0]
+    return torch.equal(red, green) and torch.equal(red, blue)

@@ -11,7 +11,7 @@ from restore.prior.protocol import PriorInfo
 from restore.sampling import denoise_posterior, self_ensemble
 from restore.sampling.ensemble import ORIENTATIONS
 from restore.sampling.protocol import Problem, Sampling
-from restore.tasks.noise_level import visible_noise_level
+from restore.tasks.noise_level import shared_by_channels, visible_noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
 
@@ -26,7 +26,7 @@ def denoise(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     """y = x + n. At fidelity 1 one call of the prior is the exact posterior mean, and more steps average it over the
     picture's orientations; below, the reverse process starts at the noisy picture itself."""
     level, found = visible_noise_level(source, parameters)
-    sigma = max(level, CLEAN) / 127.5
+    sigma = max(level, CLEAN) * shared_by_channels(source) / 127.5
     fidelity = parameters.effective_fidelity
     if fidelity == 1.0:
         steps = min(parameters.steps or 1, ORIENTATIONS)

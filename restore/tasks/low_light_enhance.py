@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restore.degradations.exposure import Exposure, ToneCurve, linear_light
 from restore.degradations.noise import GaussianNoise, NoiseModel
-from restore.estimation.dark_noise import estimate_dark_noise
+from restore.estimation.dark_noise import ChannelNoise, estimate_dark_noise
 from restore.estimation.exposure import (
     LUMA,
     estimate_exposure,
@@ -24,6 +24,7 @@ from restore.sampling.graded import graded
 from restore.sampling.protocol import Problem, Sampling
 from restore.sampling.schedules import few_step_sigmas
 from restore.sampling.unified import unified
+from restore.tasks.noise_level import shared_by_channels
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
 
@@ -38,7 +39,7 @@ def low_light_enhance(source: Source, parameters: Parameters, prior: PriorInfo) 
     highlight roll-off that leaves colours alone; the noise from the dark picture or from `parameters.noise`.
     """
     curve, found, warnings = _curve(source, parameters)
-    noise, level = _noise(source.image, parameters)
+    noise, level = _noise(source, parameters)
     degradation = Exposure(curve, noise=noise)
     return Plan(
         y=source.image,
@@ -82,14 +83,16 @@ def _curve(source: Source, parameters: Parameters) -> tuple[ToneCurve, dict[str,
     return curve, found, warnings
 
 
-def _noise(image: Tensor, parameters: Parameters) -> tuple[NoiseModel, dict[str, Any]]:
+def _noise(source: Source, parameters: Parameters) -> tuple[NoiseModel, dict[str, Any]]:
+    factor = shared_by_channels(source)
     if parameters.noise != "auto":
         level = float(parameters.noise)
-        return GaussianNoise(level / 127.5), {"noise": level, "noise_source": "given"}
-    noise = estimate_dark_noise(image)
-    mean = image.mean((2, 3), keepdim=True)
+        return GaussianNoise(level * factor / 127.5), {"noise": level, "noise_source": "given"}
+    noise = estimate_dark_noise(source.image)
+    mean = source.image.mean((2, 3), keepdim=True)
     level = float(noise.variance(mean).mean().sqrt()) * 127.5
-    return noise, {"noise": round(level, 3), "noise_source": "estimated"}
+    whole = ChannelNoise(noise.gain * factor**2, noise.sigma * factor)
+    return whole, {"noise": round(level, 3), "noise_source": "estimated"}
 
 
 def _thumbnail(image: Tensor) -> Tensor:

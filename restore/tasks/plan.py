@@ -54,7 +54,7 @@ class Source:
 
     Attributes:
         image: [1, 3, H, W] float32 in [-1, 1], sRGB.
-        grey: whether the file has one channel (repeated in `image`).
+        grey: whether the three channels are one and the same.
         quantisation: a JPEG file's own quantisation tables, {0: luma, 1: chroma}, each 64 numbers row by row
             (not zigzag); None when the picture does not come from a JPEG file.
         subsampling: of the file's chroma as (vertical, horizontal), (1, 1) for 4:4:4 and (2, 2) for 4:2:0.
