@@ -16,6 +16,7 @@ from service.http.jobs import require_json
 from service.http.negotiation import JSON
 from service.http.openapi import HEADERS, described
 from service.http.parts import Parts, check_open, parts
+from service.http.pulls import Pull
 from service.http.validation import field_errors
 from service.problems import Code, Problem
 from service.protection.keys import Scope
@@ -93,13 +94,12 @@ def check_prior(name: str | None, settings: Settings) -> None:
         raise Problem(Code.UNKNOWN_PRIOR, f"no prior is called {name!r}; known are {', '.join(sorted(facts))}")
 
 
-def _model(facts: Any, given: Parts, here: bool) -> Model:
+def _model(facts: Any, given: Parts, here: bool, pull: Pull | None = None) -> Model:
     default = facts.name == default_prior(given.settings)
     ready = any(device.state == "ready" for device in given.service.engine.status())
-    pull = given.pulls.find(facts.name)
-    pulling = pull is not None and not pull.over.is_set()
-    failed = pull.error if pull is not None and not pulling else ""
-    state = "pulling" if pulling else "installed" if here else "failed" if failed else "available"
+    failed = pull.error if pull is not None else ""
+    pulling = pull is not None and not failed and not here
+    state = "installed" if here else "failed" if failed else "pulling" if pulling else "available"
     return Model(
         name=facts.name,
         kind=getattr(facts, "kind", "prior"),
@@ -147,10 +147,11 @@ async def list_models(
     require_json(request)
     given = parts(request)
     check_open(given)
+    pulls = given.pulls.all()
     installed = await to_thread.run_sync(installed_facts)
     others = await to_thread.run_sync(_known) if known else {}
     rows = {**others, **installed}
-    body = ModelList(data=[_model(rows[name], given, name in installed) for name in sorted(rows)])
+    body = ModelList(data=[_model(rows[name], given, name in installed, pulls.get(name)) for name in sorted(rows)])
     return Response(body.model_dump_json(), 200, media_type=JSON)
 
 
@@ -162,11 +163,12 @@ async def get_model(request: Request, name: Name) -> Response:
     require_json(request)
     given = parts(request)
     check_open(given)
+    pull = given.pulls.all().get(name)
     installed = await to_thread.run_sync(installed_facts)
     facts = installed.get(name) or (await to_thread.run_sync(_known)).get(name)
     if facts is None:
         raise Problem(Code.NOT_FOUND, f"no such prior; known are {', '.join(sorted(installed))}")
-    return Response(_model(facts, given, name in installed).model_dump_json(), 200, media_type=JSON)
+    return Response(_model(facts, given, name in installed, pull).model_dump_json(), 200, media_type=JSON)
 
 
 @router.post(
@@ -194,8 +196,8 @@ async def pull_model(request: Request) -> Response:
         raise Problem(Code.UNKNOWN_PRIOR, f"no prior called {name!r} can be pulled; there are {', '.join(known)}")
     if given.settings.offline:
         raise Problem(Code.OFFLINE, "this server opens no connection to the outside; install the prior by hand")
-    given.pulls.start(name)
-    body = _model(known[name], given, False).model_dump_json()
+    pull = given.pulls.start(name)
+    body = _model(known[name], given, False, pull).model_dump_json()
     return Response(body, 202, {"Location": f"/v1/models/{name}"}, JSON)
 
 

@@ -48,15 +48,18 @@ class Pulls:
         """Begin to fetch a prior, unless that is under way."""
         with self._lock:
             known = self._pulls.get(name)
-            if known is None or known.over.is_set():
+            if known is None or known.error or known.over.is_set():
                 known = self._pulls[name] = Pull(name)
                 self._pool.submit(self._run, known)
             return known
 
-    def find(self, name: str) -> Pull | None:
-        """The pull of a prior that is under way, or the last one if it failed."""
+    def all(self) -> dict[str, Pull]:
+        """By prior: the pulls that are under way, and those that failed.
+
+        Look here before looking which priors are installed: a pull is gone once its prior is.
+        """
         with self._lock:
-            return self._pulls.get(name)
+            return dict(self._pulls)
 
     def stop(self, name: str) -> bool:
         """End the pull of a prior and forget how it went; whether one was under way. Waits until it has ended."""
