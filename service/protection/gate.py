@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.errors import answer
 from service.problems import Code, Problem
@@ -21,7 +21,9 @@ from service.settings import Settings
 Admit = Callable[[], Awaitable[None]]
 
 _ROOM = 64
-"""Submissions in the server at once besides `max_queue` waiting ones: those being received, examined, answered."""
+"""Submissions in the server at once besides `max_queue` waiting ones: those being examined and answered."""
+_RECEIVING = 1024
+"""Submissions being received at once. They count apart: slow clients must not take the room of those that are there."""
 _ASK_SECONDS = 0.1
 """How old an answer of the queue may be. At 500 submissions a second 50 too many pass; the store's limit is exact."""
 
@@ -40,7 +42,7 @@ class Gate:
         self._app, self._settings, self._keys, self._admission = app, settings, keys, admit
         self._hosts, self._origins = listed(settings.allowed_hosts), listed(settings.allowed_origins)
         self._quota = Quota(settings.requests_per_minute)
-        self._submissions = 0
+        self._submissions = self._receiving = 0
         self._refusal: Problem | None = None
         self._asked = float("-inf")
 
@@ -59,11 +61,28 @@ class Gate:
         except Problem as problem:
             await answer(Request(scope), problem)(scope, receive, send)
             return
-        self._submissions += submission
-        try:
+        if not submission:
             await self._app(scope, receive, send)
+            return
+        whole = False
+        self._receiving += 1
+
+        async def receive_counted() -> Message:
+            nonlocal whole
+            message = await receive()
+            if not whole and not (message["type"] == "http.request" and message.get("more_body", False)):
+                whole = True
+                self._receiving -= 1
+                self._submissions += 1
+            return message
+
+        try:
+            await self._app(scope, receive_counted, send)
         finally:
-            self._submissions -= submission
+            if whole:
+                self._submissions -= 1
+            else:
+                self._receiving -= 1
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -119,7 +138,7 @@ class Gate:
 
     async def _check_room(self, scope: Scope) -> None:
         """Refuse what would only wait to be refused, before its body is received."""
-        if self._submissions >= self._settings.max_queue + _ROOM:
+        if self._submissions >= self._settings.max_queue + _ROOM or self._receiving >= _RECEIVING:
             raise Problem(Code.SATURATED, "the server has all the work it can take", retry_after=2.0)
         if self._admission is None or "idempotency-key" in Headers(scope=scope):
             return  # an earlier job of that key would be found even now
