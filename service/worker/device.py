@@ -65,7 +65,7 @@ class Device:
 
     On a CPU a denoiser call holds one tile. The libraries choose their kernels by the size of the batch, so that a
     tile's float32 answer would have other last bits in company (measured: 2e-6 between batches of one and of eight);
-    one at a time it has the same bits always, whatever the number of threads, and costs no more (benchmarks/batching).
+    one at a time it has the same bits always, whatever the number of threads.
     Denoisers that declare `batch_invariant` are batched everywhere.
 
     Args:
