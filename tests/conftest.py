@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,10 +44,19 @@ def _no_measurements_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> It
         yield
 
 
+def pytest_configure() -> None:
+    # A shell's background job ignores the signal of Ctrl-C, and so would the processes that the tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("PELLUCID_DATASETS"):
-        return
-    skip = pytest.mark.skip(reason="needs the public test sets: set PELLUCID_DATASETS to their folder")
+    reasons = {}
+    if not os.environ.get("PELLUCID_DATASETS"):
+        reasons["data"] = "needs the public test sets: set PELLUCID_DATASETS to their folder"
+    if os.environ.get("PELLUCID_CONFORMANCE") != "all":
+        reasons["seldom"] = "runs with PELLUCID_CONFORMANCE=all"
     for item in items:
-        if item.get_closest_marker("data"):
-            item.add_marker(skip)
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

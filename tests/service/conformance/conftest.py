@@ -22,12 +22,6 @@ ALL = os.environ.get("PELLUCID_CONFORMANCE") == "all"
 _seldom = pytest.mark.skipif(not ALL, reason="runs with PELLUCID_CONFORMANCE=all")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("seldom"):
-            item.add_marker(_seldom)
-
-
 @pytest.fixture(scope="session")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     with s3_server(tmp_path_factory.mktemp("s3")) as bucket:

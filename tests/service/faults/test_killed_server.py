@@ -87,6 +87,7 @@ def test_a_caller_cut_off_asks_again_with_its_key_and_gets_the_same_job(start: S
         assert again.content == ask(client, picture(), prior="cheap", steps=30).content
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_killed_again_and_again_a_server_still_finishes_all(start: Start) -> None:
     server, choice = start(jobs_at_once=4), random.Random(0)

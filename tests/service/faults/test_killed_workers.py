@@ -55,6 +55,7 @@ def test_every_job_of_a_killed_worker_ends_once(start: Start, kills: int) -> Non
         assert {d["state"] for d in (job(client, j) for j in jobs)} <= {"succeeded", "failed"}
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_a_server_that_slept_through_its_lease_ends_nobody_s_job(start: Start) -> None:
     """A stale write: a stopped server wakes up while another does its jobs; what it still says is not taken."""

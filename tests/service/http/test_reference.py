@@ -34,7 +34,8 @@ def test_there_are_examples():
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the examples use curl")
 @pytest.mark.parametrize("block", [*README, *BLOCKS])
 def test_an_example_works_as_it_stands(server, picture, tmp_path, block):
-    for name in ("noisy.png", "small.png", "dark.jpg", "noisy.jpg"):
+    (tmp_path / "examples").mkdir()
+    for name in ("noisy.png", "examples/noisy.png", "examples/small.png", "examples/dark.png"):
         (tmp_path / name).write_bytes(picture("jpeg" if name.endswith("jpg") else "png", 40, 32))
     script = block.replace("http://localhost:8000", server.url)
     done = subprocess.run(

@@ -27,6 +27,7 @@ def test_examples_and_some_sequences_conform(server, tmp_path):
     run(server.url, tmp_path, "--phases", "examples,stateful", "--max-examples", "3")
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_everything_that_schemathesis_can_think_of_conforms(server, tmp_path):
     run(

@@ -10,9 +10,10 @@ from models.runtime.names import PRECISIONS
 from restore.errors import RuntimeUnavailableError
 from service.worker import stages
 
-#: Every runtime in every precision. Others than torch export or compile the network first.
+#: Every runtime in every precision. Others than torch export the network first, which is slow, or compile it: slower.
+MARKS = {"torch": [], "torch-compile": [pytest.mark.slow, pytest.mark.seldom]}
 RUNTIMES = [
-    pytest.param(f"{name}:{precision}", marks=[] if name == "torch" else [pytest.mark.slow])
+    pytest.param(f"{name}:{precision}", marks=MARKS.get(name, [pytest.mark.slow]))
     for name, precisions in PRECISIONS.items()
     for precision in precisions
     if precision != "auto"
