@@ -208,6 +208,9 @@ class RestorationService:
                     if job is None:
                         raise Problem(Code.NOT_FOUND, "no such job")
                     if job.state.ended:
+                        # Its end may have been written between the two looks.
+                        if await self._database(self.store.events, job_id, after):
+                            continue
                         return
                 await bell.wait(POLL_SECONDS)
 

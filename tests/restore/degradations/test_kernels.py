@@ -49,7 +49,7 @@ def test_line_has_its_length_and_direction() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**9), st.sampled_from([3, 9, 25, 41]), st.floats(0.0, 1.0))
+@given(st.integers(0, 10**9), st.sampled_from([3, 9, 25, 41]), st.floats(0.0, 1.0, allow_subnormal=False))
 def test_motion_is_reproducible_centred_and_inside(seed: int, size: int, unsteadiness: float) -> None:
     kernel = motion_kernel(seed, size, unsteadiness)
     assert kernel.shape == (size, size)
