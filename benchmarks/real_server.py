@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 from queueing import Kind
+from serving import serving
 
 IDLE_ROUNDS = 8
 
@@ -80,7 +77,9 @@ def measure(
 ) -> Measured:
     """Start a server, measure it idle, then under each kind of arrivals at 70 % load."""
     eight = batching_gain()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address:
+    settings = {"devices": "cpu", "threads": 1, "requests_per_minute": 1_000_000, "jobs_per_key": 1_000_000}
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
+        address = server.url
         kinds = [idle(address, *asked) for asked in ASKED]
         runs = []
         for seed, (name, arrive) in enumerate(traces.items()):
@@ -89,43 +88,6 @@ def measure(
             runs.append(Run(name, 0.7, took))
     facts = common.circumstances(None)
     return Measured(kinds, runs, eight, facts["machine"], facts["date"])
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A server with one CPU worker of one thread; its address."""
-    settings = {
-        "PELLUCID_DATA_DIR": str(folder), "PELLUCID_DEVICES": "cpu", "PELLUCID_THREADS": "1",
-        "PELLUCID_REQUESTS_PER_MINUTE": "1000000", "PELLUCID_JOBS_PER_KEY": "1000000", "PELLUCID_LOG_LEVEL": "warning",
-    }  # fmt: skip
-    command = [sys.executable, "-c", "from service.cli.main import main; main()", "serve", "--port", "0"]
-    server = subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stderr is not None
-        address = ""
-        for line in server.stderr:
-            if found := re.search(r"serves at (http://\S+)", line):
-                address = found[1]
-                break
-        if not address:
-            raise SystemExit("the server did not start")
-        wait_until_ready(address)
-        yield address
-    finally:
-        server.terminate()
-        server.communicate(timeout=90)
-
-
-def wait_until_ready(address: str) -> None:
-    """Return when work is taken."""
-    for _ in range(240):
-        try:
-            if httpx.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise SystemExit("the server did not become ready")
 
 
 def picture(side: int) -> bytes:

@@ -31,10 +31,10 @@ from models.registry import (
     WEIGHTS,
     WEIGHTS_FILE,
     PriorFacts,
-    file_sha256,
     load_network,
     verify,
 )
+from models.registry.facts import file_facts
 from models.training import VALIDATION_SIGMAS, Photographs
 from restore.errors import CorruptWeightsError
 from restore.prior.protocol import Denoiser
@@ -182,10 +182,7 @@ def release(
             field=info.receptive_field,
         )
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
-        files = {
-            file: {"sha256": file_sha256(folder / file), "bytes": (folder / file).stat().st_size}
-            for file in (CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE)
-        }
+        files = {file: file_facts(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE)}
         facts = PriorFacts(
             name=name,
             family=type(network).__name__,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from models.errors import ParityError
 from models.parity import Parity, Tolerance
 from models.runtime import cache
+from models.writing import write_whole
 from restore.errors import OutputError
 from restore.prior.protocol import PriorInfo
 
@@ -82,17 +81,6 @@ def write_all(path: Path, data: bytes, report: dict[str, Any]) -> None:
     """
     for target, content in ((path, data), (report_path(path), (json.dumps(report, indent=2) + "\n").encode())):
         try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content)
-                # mkstemp's files are for their owner alone; these are as any other file that is written.
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(name, 0o666 & ~mask)
-                os.replace(name, target)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(target, content)
         except OSError as error:
             raise OutputError(f"{target} cannot be written ({error.strerror})") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UnsupportedNetworkError
-from models.registry.facts import NAME, TABLE_FILE, PriorFacts, file_sha256
+from models.registry.facts import NAME, TABLE_FILE, PriorFacts, file_facts
 from models.registry.places import installed, list_known, private_folder
 from models.registry.pull import describe, locked, prepare_folder, publish
 from restore.errors import OutputError, ParameterError, PriorError
@@ -156,7 +156,7 @@ def measure(
         fresh = path.with_suffix(".new")
         save_error_table(table, fresh)
         fresh.replace(path)
-        files = facts.files | {TABLE_FILE: {"sha256": file_sha256(path), "bytes": path.stat().st_size}}
+        files = facts.files | {TABLE_FILE: file_facts(path)}
         scores = facts.scores | {"self-test": {str(level): gain for level, gain in test.gains.items()}}
         return describe(replace(facts, files=files, scores=scores)), test
 
@@ -236,9 +236,7 @@ def _facts(
     test: SelfTest, staging: Path, files: tuple[str, ...],
 ) -> PriorFacts:  # fmt: skip
     info = loaded.info
-    described: dict[str, dict[str, Any]] = {
-        file: {"sha256": file_sha256(staging / file), "bytes": (staging / file).stat().st_size} for file in files
-    }
+    described = {file: file_facts(staging / file) for file in files}
     memory = 4 * loaded.parameters / 2**30
     return PriorFacts(
         name=name,

@@ -143,6 +143,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def file_facts(path: Path) -> dict[str, Any]:
+    """What is registered of a file: its sha256 and size in bytes."""
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+
+
 def check_files(facts: PriorFacts) -> None:
     """Check every file of a prior against its registered sha256.
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from models.runtime.onnx_files import read_bytes
+from models.writing import write_whole
 from restore.errors import PriorError, RuntimeUnavailableError
 
 #: Names another folder than the platform's folder for caches.
@@ -117,14 +117,7 @@ def write(path: Path, data: bytes) -> None:
         RuntimeUnavailableError: it cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, data, private=True)
     except OSError as error:
         raise RuntimeUnavailableError(f"{path} cannot be written ({error.strerror}); set {VARIABLE}") from error
 

@@ -23,17 +23,6 @@ def photographs(count=2 * HELD_OUT):
     return [picture.permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pixels]
 
 
-@pytest.fixture
-def ready(tiny, tiny_graph, monkeypatch):
-    def known(network, info):
-        copy = onnx.ModelProto()
-        copy.CopyFrom(tiny_graph)
-        return copy
-
-    monkeypatch.setattr("models.export.precisions.to_onnx", known)
-    return tiny
-
-
 def test_convolutions_are_quantised_but_the_ends_and_the_loss_is_told_by_level(ready, filled_cache, tmp_path):
     network, info = ready
     report = export_onnx(network, info, tmp_path / "int8.onnx", "int8", photographs())

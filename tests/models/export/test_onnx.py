@@ -15,19 +15,6 @@ from models.export.half import overflowing, to_half, underflowing
 from models.parity import TOLERANCES
 
 
-@pytest.fixture
-def ready(tiny, tiny_graph, monkeypatch):
-    """The tiny network, its float32 graph made before."""
-
-    def known(network, info):
-        copy = onnx.ModelProto()
-        copy.CopyFrom(tiny_graph)
-        return copy
-
-    monkeypatch.setattr("models.export.precisions.to_onnx", known)
-    return tiny
-
-
 def by_onnx_runtime(path, x, sigma):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"x": x.numpy(), "sigma": sigma.numpy()})[0])
