@@ -43,6 +43,20 @@ def test_every_picture_is_restored_to_its_place(api: Api, proxy: Proxy, folder: 
     assert error.__notes__ == [str(folder / "broken.png")]
 
 
+def test_progress_is_told_while_other_pictures_are_on_their_way(
+    api: Api, proxy: Proxy, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.png").unlink()
+    proxy.faults.append(Fault("delay", "POST", seconds=2.0))
+    target, there = tmp_path / "out", list[int]()
+
+    def count(progress: pellucid.FolderProgress) -> None:
+        there.append(sum(path.is_file() for path in target.rglob("*")))
+
+    api.run(api.client.restore_folder(folder, target, "denoise", noise=20, concurrency=2, on_progress=count))
+    assert there[0] < there[-1] == 4
+
+
 def test_what_is_there_is_not_restored_again(api: Api, proxy: Proxy, folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").unlink()
     (tmp_path / "out").mkdir()

@@ -123,15 +123,17 @@ def test_events_are_handed_over_while_waiting(api: Api, picture: Path) -> None:
     assert [event.step for event in seen if isinstance(event, pellucid.ProgressEvent)] == [1, 2, 3, 4]
 
 
-def test_an_exception_while_events_are_handed_over_cancels_the_job(api: Api, picture: Path) -> None:
+def test_an_exception_while_events_are_handed_over_cancels_the_job(api: Api, proxy: Proxy, picture: Path) -> None:
     def stop(event: pellucid.Event) -> None:
         if isinstance(event, pellucid.ProgressEvent):
             raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
         api.run(api.client.denoise(picture, steps=1000, fidelity=0, on_event=stop, seed=77))
+    told = proxy.paths("POST")[-1]
     newest = api.first(api.client.jobs.list(), 1)[0]
     assert newest.parameters["seed"] == 77
+    assert told == f"/v1/jobs/{newest.id}/cancel"
     assert api.run(api.client.job(newest.id).wait(10)).state == "canceled"
 
 
@@ -145,11 +147,12 @@ def test_a_job_that_fails_is_the_same_error_however_it_was_waited_for(api: Api, 
     assert caught.value.request_id
 
 
-def test_out_of_time_stops_the_job(api: Api, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_time_stops_the_job(api: Api, proxy: Proxy, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "LONG_POLL", 1.0)
     with pytest.raises(pellucid.JobTimeoutError, match="told to stop") as caught:
         api.run(api.client.denoise(picture, steps=1000, fidelity=0, timeout=2.0))
     assert isinstance(caught.value, TimeoutError) and caught.value.canceled
+    assert proxy.paths("POST")[-1] == f"/v1/jobs/{caught.value.job_id}/cancel"
     assert api.run(api.client.job(caught.value.job_id).wait(10)).state == "canceled"
 
 
