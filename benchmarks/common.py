@@ -232,18 +232,10 @@ def report(
 ) -> None:
     """Print the tables as markdown and store them as NAME.md and NAME.json."""
     notes = list(notes)
-    where = facts["machine"]
     lines = [f"# {title}", *(table.markdown() for table in tables)]
     if notes:
         lines.append("\n".join(f"- {note}" for note in notes))
-    prior = facts.get("prior", {"name": "none", "digest": ""})
-    lines.append(
-        f"{facts['date']}, revision {facts['revision']}, prior {prior['name']} {prior['digest'][:19]}, "
-        f"{where['cpu']}, {where['cores']} cores ({', '.join(where.get('flags', [])) or 'no flags known'}), "
-        f"{where.get('memory_gib', '?')} GiB, {where['threads']} threads, load average {where['load']}; "
-        + ", ".join(f"{package} {number}" for package, number in facts["packages"].items())
-        + f"; `{facts['command']}`"
-    )
+    lines.append(_told(facts))
     text = "\n\n".join(lines) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     stored = {
@@ -255,6 +247,42 @@ def report(
     (out / f"{name}.md").write_text(text)
     (out / f"{name}.json").write_text(json.dumps(stored, indent=2) + "\n")
     print(text)
+
+
+def report_part(
+    out: Path, name: str, title: str, part: str, tables: Sequence[Table], notes: Sequence[str], facts: dict[str, Any]
+) -> None:
+    """Print one part of a benchmark whose parts run on their own, and store it beside the others.
+
+    NAME.json holds what each part measured last, with its circumstances; NAME.md is made of it.
+    """
+    path = out / f"{name}.json"
+    stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"title": title, "parts": {}}
+    stored["parts"][part] = {
+        "tables": [{"title": t.title, "columns": list(t.columns), "rows": t.rows, "digits": t.digits} for t in tables],
+        "notes": list(notes),
+        **facts,
+    }
+    lines = [f"# {title}", "The parts were measured one by one, each with the same script, as stated below each."]
+    for found in stored["parts"].values():
+        lines += [Table(t["title"], t["columns"], t["digits"], t["rows"]).markdown() for t in found["tables"]]
+        lines.append("\n".join(f"- {note}" for note in [*found["notes"], _told(found)]))
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    (out / f"{name}.md").write_text("\n\n".join(lines) + "\n")
+    print("\n\n".join(table.markdown() for table in tables))
+
+
+def _told(facts: dict[str, Any]) -> str:
+    """The circumstances in one line."""
+    where, prior = facts["machine"], facts.get("prior", {"name": "none", "digest": ""})
+    return (
+        f"{facts['date']}, revision {facts['revision']}, prior {prior['name']} {prior['digest'][:19]}, "
+        f"{where['cpu']}, {where['cores']} cores ({', '.join(where.get('flags', [])) or 'no flags known'}), "
+        f"{where.get('memory_gib', '?')} GiB, {where['threads']} threads, load average {where['load']}; "
+        + ", ".join(f"{package} {number}" for package, number in facts["packages"].items())
+        + f"; `{facts['command']}`"
+    )
 
 
 class Ledger:

@@ -75,7 +75,8 @@ class RestorationService:
         self._attempts: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._actions: set[asyncio.Task[None]] = set()
-        self._work = asyncio.Event()
+        self._work, self._room = asyncio.Event(), asyncio.Event()  # jobs to claim; slots that have changed
+        self._waiting = 0  # jobs in the queue: as counted last, and submitted or claimed here since
         self._draining = False
         self._drained: asyncio.Future[None] | None = None
         self._throughput = (-1.0, 0.0)
@@ -83,7 +84,7 @@ class RestorationService:
 
     def _make_engine(self) -> Engine:
         package = import_module(f"service.engine.{self.settings.engine}")
-        engine: Engine = package.create_engine(self.settings, self.blobs, self.metrics, lambda: self._work.set())
+        engine: Engine = package.create_engine(self.settings, self.blobs, self.metrics, lambda: self._room.set())
         return engine
 
     # From start to stop.
@@ -150,7 +151,8 @@ class RestorationService:
     async def admit(self) -> None:
         if self._draining:
             raise Problem(Code.DRAINING, "the server is shutting down; try again", retry_after=RETRY_SHORTEST)
-        if sum((await self._database(self.store.queued)).values()) >= self.settings.max_queue:
+        # `submit` counts exactly; this look spares a crowd the way there, and an uncrowded server a query.
+        if self._waiting >= self.settings.max_queue and await self._count() >= self.settings.max_queue:
             problem = saturated(self.settings.max_queue)
             problem.retry_after = await self._retry_after(problem.code)
             raise problem
@@ -167,6 +169,7 @@ class RestorationService:
             raise
         if not submission.replayed:
             self.tracing.submitted(submission.job.id)
+            self._waiting += 1
         self._work.set()
         return submission
 
@@ -230,21 +233,25 @@ class RestorationService:
     # What runs in the background.
 
     async def _dispatch(self) -> None:
-        """Claim as much as the engine has room for, as soon as there is something to claim."""
+        """Claim as much as the engine has room for, as soon as there is something to claim.
+
+        Told of a job, or with more waiting than there was room for, it claims without counting first; else it looks now
+        and then for what other processes queued, and disturbs them with a claim only when there is something.
+        """
         means = Means(
             self.store, self.blobs, self.engine, self._board, self.metrics, self._database, self._files,
             self.settings.max_attempts, self.settings.retention_seconds, self.tracing,
         )  # fmt: skip
+        told = False
         while True:
+            self._room.clear()
             free = self.engine.free_slots()
             if free <= 0:
-                await _first(self._work.wait(), ENGINE_SECONDS)
-                self._work.clear()
+                await _happens(self._room, ENGINE_SECONDS)
                 continue
             self._work.clear()
             try:
-                waiting = sum((await self._database(self.store.queued)).values())
-                jobs = await self._claimed(free) if waiting else []
+                jobs = await self._claimed(free) if told or await self._count() else []
             except Exception:
                 log.exception("jobs cannot be claimed; trying again in %g s", POLL_SECONDS)
                 await asyncio.sleep(POLL_SECONDS)
@@ -252,9 +259,9 @@ class RestorationService:
             for job in jobs:
                 self._begin(Attempt(job, means))
             if jobs:
-                await self._look()  # somebody may have asked to cancel while they were being claimed
-            else:
-                await _first(self._work.wait(), POLL_SECONDS)
+                self._waiting = max(0, self._waiting - len(jobs))
+                await self._stop_requested()  # somebody may have asked to while they were being claimed
+            told = len(jobs) == free or await _happens(self._work, POLL_SECONDS)
 
     async def _claimed(self, number: int) -> list[Job]:
         """Claim jobs; those whose claim is written while the dispatcher is stopped are given back."""
@@ -277,7 +284,9 @@ class RestorationService:
 
         def over(_task: asyncio.Task[None]) -> None:
             del self._attempts[key]
-            self._work.set()
+            self._room.set()
+            if attempt.gave_back:
+                self._work.set()
             self._told()
 
         task.add_done_callback(over)
@@ -302,7 +311,18 @@ class RestorationService:
         self.metrics.workers((worker.device, worker.state == "ready") for worker in workers)
         restarts, self._restarts = self._restarts, sum(worker.restarts for worker in workers)
         self.metrics.restarts.inc(max(0, self._restarts - restarts))
-        self.metrics.queued(await self._database(self.store.queued))
+        await self._count()
+        await self._stop_requested()
+
+    async def _count(self) -> int:
+        """How many jobs wait, for the metrics and for `admit` as well."""
+        waiting = await self._database(self.store.queued)
+        self.metrics.queued(waiting)
+        self._waiting = sum(waiting.values())
+        return self._waiting
+
+    async def _stop_requested(self) -> None:
+        """Stop what was asked to stop through another process, or before its attempt was known here."""
         if self._attempts:
             for job_id, _ in await self._database(self.store.cancellations, self._presence.name):
                 await self._stop_attempts(job_id)
@@ -371,11 +391,12 @@ def _sender(settings: Settings, store: JobStore, database: Threads) -> Sender | 
     return Sender(store.outbox, Outbound(guard), Signer(settings.webhook_secret.get_secret_value()), database)
 
 
-async def _first(waiting: Awaitable[object], seconds: float) -> None:
-    """Wait for something, but not longer. (asyncio.wait_for of Python 3.11 may swallow a cancellation.)"""
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Whether an event is set within some seconds. (asyncio.wait_for of Python 3.11 may swallow a cancellation.)"""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await waiting
+            await event.wait()
+    return event.is_set()
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]] | set[asyncio.Task[None]]) -> list[asyncio.Task[None]]:

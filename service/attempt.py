@@ -58,6 +58,9 @@ class Attempt:
     Args:
         job: as claimed.
         means: what it works with.
+
+    Attributes:
+        gave_back: the job was queued again.
     """
 
     def __init__(self, job: Job, means: Means) -> None:
@@ -65,6 +68,7 @@ class Attempt:
         self._means = means
         self._begun = self._reported = self._shown = time.monotonic()
         self._stopping = job.cancel_requested
+        self.gave_back = False
 
     async def stop(self) -> None:
         """The job was asked to stop; may be called again."""
@@ -178,6 +182,7 @@ class Attempt:
         log.warning("interrupted (%s); queued again", reason)
         store, retention = self._means.store, self._means.retention_seconds
         await self._persistently(store.release, job.id, job.fence, blame=blame, lost=lost, retention_seconds=retention)
+        self.gave_back = True
         self._means.board.post(job.id, ended=True)
 
     async def _end(self, method: Callable[..., bool], state: JobState, *args: Any) -> bool:

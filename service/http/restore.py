@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.blobs import BlobStore
 from service.http import answers, budget
 from service.http.answers import Context
 from service.http.bodies import Shape, receive, shape_of
@@ -135,11 +136,7 @@ async def new_job(request: Request, given: Parts, submitted: Submitted, output: 
     if parameters.webhook is not None and given.settings.webhook_secret is None:
         error = {"field": "webhook", "message": "this server signs no webhooks: PELLUCID_WEBHOOK_SECRET is not set"}
         raise Problem(Code.INVALID_PARAMETER, f"webhook: {error['message']}", errors=[error])
-    digests = {role: await to_thread.run_sync(_sha256, data) for role, data in submitted.inputs.items()}
-    stored = {
-        role: await to_thread.run_sync(given.service.blobs.put, data, "input")
-        for role, data in submitted.inputs.items()
-    }
+    digests, stored = await to_thread.run_sync(_store, given.service.blobs, submitted.inputs)
     return NewJob(
         task=parameters.task,
         parameters={name: value for name, value in dumped.items() if name not in HANDLING},
@@ -166,8 +163,10 @@ def fingerprint(parameters: Mapping[str, Any], digests: Mapping[str, str]) -> st
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _store(blobs: BlobStore, inputs: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, str]]:
+    """sha256 and blob reference of every picture."""
+    digests = {role: hashlib.sha256(data).hexdigest() for role, data in inputs.items()}
+    return digests, {role: blobs.put(data, "input") for role, data in inputs.items()}
 
 
 async def _forget(given: Parts, inputs: Mapping[str, str]) -> None:

@@ -106,7 +106,7 @@ class Job:
         fence: grows with each claim; a write with an older one is refused.
         cancel_requested: a running job was asked to stop.
         step, steps: denoiser calls answered, and to be made in all (0 until known).
-        outputs: role ("result", "uncertainty", "report") -> blob reference, once it succeeded.
+        outputs: role ("result", "uncertainty") -> blob reference, once it succeeded.
         media_type, width, height, sha256: of the result.
         effective: effective parameters, what was found, seed, prior and digest: the report of the restoration.
         warnings: [{"code", "message"}].

@@ -67,7 +67,8 @@ class SqlJobStore:
             earlier = self._earlier(connection, new)
             if earlier is not None:
                 return Submission(earlier, True)
-            if count(connection, jobs.c.state == JobState.QUEUED) >= max_queue:
+            waiting = self._waiting(connection)
+            if sum(waiting.values()) >= max_queue:
                 raise saturated(max_queue)
             if max_active is not None and self._active(connection, new.owner) >= max_active:
                 raise Problem(
@@ -86,11 +87,14 @@ class SqlJobStore:
                     fingerprint=new.fingerprint,
                     spec=spec_to_json(new),
                     created_at=now,
+                    last_event=1,
                 )
                 .returning(jobs)
             ).one()
-            position = count(connection, ahead_of(job_id, rank))
-            append_event(connection, jobs.c.id == job_id, "queued", {"position": position}, now)
+            # Its id is later than the others', but for the clocks of several servers: no less urgent ones go first.
+            position = sum(number for other, number in waiting.items() if other <= rank)
+            told = {"position": position}
+            connection.execute(insert(events).values(job_id=job_id, id=1, type="queued", data=told, created_at=now))
             announce(connection, Kind.WORK, job_id)
             return Submission(job_from_row(row), False)
 
@@ -145,10 +149,14 @@ class SqlJobStore:
         return sorted(found, key=lambda event: event.id)
 
     def queued(self) -> dict[str, int]:
-        query = select(jobs.c.priority, func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.priority)
         with self._database.read() as connection:
-            found = {row[0]: row[1] for row in connection.execute(query)}
+            found = self._waiting(connection)
         return {name: found.get(rank, 0) for name, rank in PRIORITIES.items()}
+
+    def _waiting(self, connection: Connection) -> dict[int, int]:
+        """Queued jobs by the rank of their priority."""
+        query = select(jobs.c.priority, func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.priority)
+        return {row[0]: row[1] for row in connection.execute(query)}
 
     def active(self, owner: str) -> int:
         with self._database.read() as connection:
@@ -175,7 +183,10 @@ class SqlJobStore:
         with self._counting:
             share = (self._claimed + limit) // BATCH_SHARE - self._claimed // BATCH_SHARE
         with self._database.write(durable=False) as connection:
-            shared = self._take(connection, worker, lease_seconds, share, PRIORITIES["batch"])
+            batch = PRIORITIES["batch"]
+            shared: Sequence[Job] = ()
+            if share and batch in self._waiting(connection):
+                shared = self._take(connection, worker, lease_seconds, share, batch)
             taken = [*shared, *self._take(connection, worker, lease_seconds, limit - len(shared), None)]
         with self._counting:
             self._claimed += len(taken)

@@ -53,7 +53,7 @@ def prepare(job: WorkerJob, blobs: BlobStore, priors: Priors, limits: Limits) ->
 
 
 def complete(job: WorkerJob, mean: Tensor, blobs: BlobStore) -> dict[str, Any]:
-    """Finish and encode, and store result, uncertainty map and report; the fields of an `Outcome`."""
+    """Finish and encode, and store result and uncertainty map; the fields of an `Outcome`, the report among them."""
     restoration = job.restoration
     assert restoration is not None
     residual = restoration.residual(mean)
@@ -72,7 +72,6 @@ def complete(job: WorkerJob, mean: Tensor, blobs: BlobStore) -> dict[str, Any]:
     outputs = {"result": blobs.put(data, "result")}
     if result.uncertainty is not None:
         outputs["uncertainty"] = blobs.put(encode_map(result.uncertainty, "png"), "uncertainty")
-    outputs["report"] = blobs.put(json.dumps(report, allow_nan=False).encode(), "report")
     height, width = result.tensor.shape[2:]
     outcome = Outcome(
         outputs=outputs, media_type=MEDIA_TYPES[kind], width=int(width), height=int(height),
