@@ -21,7 +21,8 @@ def row(facts: PriorFacts) -> str:
     size = f"{facts.native_size} px, tiled" if facts.native_size else "any"
     cells = (
         f"`{facts.name}`", ", ".join(facts.tasks), f"{facts.parameters / 1e6:,.0f} M", size, licence["code"],
-        licence["weights"], COMMERCIAL[commercial], known, "every task" if facts.usable else "upscaler, from Python",
+        licence["weights"], COMMERCIAL[commercial], known,
+        f"enlarging {facts.scale} times" if facts.scale else "every task",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from restore.prior.enlarger import Enlarger
 from restore.prior.protocol import Denoiser
 
 Key = TypeVar("Key", bound=Hashable)
@@ -110,9 +111,9 @@ class PriorCache(Generic[Key, Value]):
                 self._dropped += 1
 
 
-def weight_bytes(denoiser: Denoiser) -> int:
-    """Bytes that a denoiser's weights take on its device; 0 where it does not tell."""
-    inner = getattr(denoiser, "denoiser", denoiser)
+def weight_bytes(prior: Denoiser | Enlarger) -> int:
+    """Bytes that a prior's weights take on its device; 0 where it does not tell."""
+    inner = getattr(prior, "denoiser", prior)
     return int(getattr(inner, "weight_bytes", 0))
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from restore.enlarging import enlarge
 from restore.errors import OutOfMemoryError, ParameterError
 from restore.images import ImageSource, decode
 from restore.prior.adaptive import AdaptiveTiles, StarvedError
+from restore.prior.enlarger import Enlarger
 from restore.prior.memory import is_out_of_memory
 from restore.prior.protocol import Denoiser
 from restore.prior.tiled import TiledDenoiser
@@ -30,20 +32,35 @@ class Restorer:
     """Restores pictures with one prior.
 
     When the device runs out of memory a `TiledDenoiser` is given fewer tiles at a time, then smaller ones, and the
-    result's report says so ("degraded", "warnings").
+    result's report says so ("degraded", "warnings"). A prior that only enlarges (`restore.prior.Enlarger`) serves
+    super-resolution by its own scale and refuses anything else.
 
     Args:
-        denoiser: the prior; pictures of any size are handed to it whole.
-        tile: side of the tiles it works in; when given it is never changed, and too little memory is an error. When
-            None a `TiledDenoiser` keeps its own, and another denoiser is not tiled.
+        prior: a denoiser, handed pictures of any size whole, or an enlarger.
+        tile: side of the tiles it works in (an enlarger's in pixels of the small picture); when given it is never
+            changed, and too little memory is an error. When None a `TiledDenoiser` and an enlarger keep their own, and
+            another denoiser is not tiled.
 
     Raises:
         ParameterError: a tile the prior cannot have.
     """
 
-    def __init__(self, denoiser: Denoiser, *, tile: int | None = None) -> None:
-        self.denoiser = denoiser if tile is None else retiled(denoiser, tile)
+    def __init__(self, prior: Denoiser | Enlarger, *, tile: int | None = None) -> None:
+        self.prior = prior
         self.tile = tile
+        if tile is not None:
+            self.prior = prior.retiled(tile) if isinstance(prior, Enlarger) else retiled(prior, tile)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The prior.
+
+        Raises:
+            ParameterError: it denoises no pictures, but only enlarges them.
+        """
+        if isinstance(self.prior, Enlarger):
+            raise ParameterError(f"the prior {self.prior.info.name!r} only enlarges, {self.prior.scale} times")
+        return self.prior
 
     @classmethod
     def from_pretrained(
@@ -96,6 +113,11 @@ class Restorer:
         settings = read_parameters(parameters)
         if task not in TASKS:
             raise ParameterError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if isinstance(self.prior, Enlarger):
+            return enlarge(
+                decode(image), task, settings, self.prior,
+                fixed_tile=self.tile is not None, on_step=on_step, cancelled=cancelled,
+            )  # fmt: skip
         restoration = Restoration(decode(image), task, settings, self.denoiser.info)
         if not isinstance(self.denoiser, TiledDenoiser):
             mean = run(restoration.sampling(), self.denoiser, on_step=on_step, cancelled=cancelled)
@@ -155,7 +177,7 @@ class Restorer:
 
         format_of(target)
         settings = read_parameters(parameters)
-        stream = streaming.open_large(Path(source))
+        stream = None if isinstance(self.prior, Enlarger) else streaming.open_large(Path(source))
         if stream is not None:
             with closing(stream), _naming_memory():
                 if streaming.obstacle(stream, Path(target), task, settings, self.denoiser) is None:

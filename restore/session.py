@@ -10,12 +10,13 @@ from torch import Tensor
 
 from restore.errors import ParameterError
 from restore.images import Picture
+from restore.moments import Moments
 from restore.prior.protocol import PriorInfo
 from restore.result import Result
 from restore.sampling.protocol import Problem, RowNoise, Sampling
 from restore.tasks import TASKS
 from restore.tasks.parameters import Parameters
-from restore.tasks.plan import Plan, Source
+from restore.tasks.plan import Source
 
 
 class Restoration:
@@ -43,28 +44,18 @@ class Restoration:
         self.picture, self.task, self.settings, self.prior = picture, task, settings, prior
         self.plan = TASKS[task](Source(**picture.source()), settings, prior)
         self.calls = 0
-        self._squares: Tensor | None = None
+        self._moments = Moments()
 
     def sampling(self) -> Sampling:
         """The denoiser calls of all samples, one sample after the other, counted as one run; returns their mean.
 
         May be called again to start anew: the same calls follow, and the earlier generator must not be used any more.
         """
-        self.calls, self._squares = 0, None
-        count = self.settings.samples
-        mean: Tensor | None = None
-        for index in range(count):
+        self.calls, self._moments = 0, Moments()
+        for index in range(self.settings.samples):
             problem = Problem(self.plan.y, self.plan.degradation, self.prior, RowNoise(self.settings.seed, [index]))
-            x = yield from self._counted(self.plan.sampler(problem))
-            if mean is None:
-                mean, self._squares = x, (torch.zeros_like(x) if count > 1 else None)
-                continue
-            # Welford 1962: one pass, no cancellation.
-            delta = x - mean
-            mean = mean + delta / (index + 1)
-            self._squares = self._squares + delta * (x - mean) if self._squares is not None else None
-        assert mean is not None
-        return mean
+            self._moments.add((yield from self._counted(self.plan.sampler(problem))))
+        return self._moments.mean
 
     def _counted(self, sampling: Sampling) -> Sampling:
         try:
@@ -101,16 +92,18 @@ class Restoration:
             seconds: to be reported.
         """
         plan, settings = self.plan, self.settings
-        spread: Tensor | None = None
-        if self._squares is not None:
-            variance = self._squares / (settings.samples - 1)
+        spread, variance = None, self._moments.variance()
+        if variance is not None:
             spread = plan.finish_map(variance.mean(dim=1, keepdim=True).sqrt() * 127.5)
         restored = plan.finish(mean)
         if settings.strength < 1.0:
             given = self.picture.image if plan.baseline is None else plan.baseline()
             restored = torch.lerp(given, restored, settings.strength)
         warnings = [*self.picture.warnings, *plan.warnings]
-        report = describe(self.task, settings, plan, self.prior, self.calls, seconds, warnings)
+        report = describe(
+            self.task, settings, self.prior, self.calls, seconds,
+            found=plan.found, effective=plan.effective, warnings=warnings,
+        )  # fmt: skip
         picture = self.picture.coloured() if plan.colour else self.picture
         return Result(restored.clamp_(-1.0, 1.0), spread, picture, report)
 
@@ -132,13 +125,21 @@ def read_parameters(given: dict[str, Any]) -> Parameters:
 
 
 def describe(
-    task: str, settings: Parameters, plan: Plan, prior: PriorInfo, calls: int, seconds: float, warnings: list[str]
+    task: str,
+    settings: Parameters,
+    prior: PriorInfo,
+    calls: int,
+    seconds: float,
+    *,
+    found: dict[str, Any],
+    effective: dict[str, Any],
+    warnings: list[str],
 ) -> dict[str, Any]:
     """The report of a restoration, see `restore.result.Result`."""
     return {
         "task": task,
-        "parameters": _described(settings, plan.effective),
-        "found": plan.found,
+        "parameters": _described(settings, effective),
+        "found": found,
         "seed": settings.seed,
         "nfe": calls,
         "seconds": round(seconds, 3),

@@ -138,8 +138,9 @@ def denoise_file(
             writer.restart()
         warnings += writer.finish()
     report = describe(
-        "denoise", settings, plan, denoiser.info, steps, time.perf_counter() - start,
-        [*stream.picture.warnings, *plan.warnings, *warnings, *tiles.warnings],
+        "denoise", settings, denoiser.info, steps, time.perf_counter() - start,
+        found=plan.found, effective=plan.effective,
+        warnings=[*stream.picture.warnings, *plan.warnings, *warnings, *tiles.warnings],
     )  # fmt: skip
     report["streamed"] = True
     if tiles.degraded is not None:

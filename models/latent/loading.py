@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import UnsupportedNetworkError
 from models.latent.projection import SCALE
 from models.latent.upscaler import NOISE_LEVEL, LatentUpscaler
 from models.loaders.diffusers_folder import CONFIG, SCHEDULER, read_config, renamed, weights_file
+from models.loaders.schedules import alphas_cumprod
 from models.loaders.tensors import fill, read_tensors
 from restore.errors import CorruptWeightsError
+from restore.prior.protocol import PriorInfo
 
 #: The embedding of the empty prompt, where the text encoder cannot be run: tensor "prompt_embeds" [1, 77, width].
 EMPTY_PROMPT = "empty_prompt.safetensors"
 
 
-def load_upscaler(folder: Path, device: str = "cpu") -> LatentUpscaler:
+def is_latent(path: Path) -> bool:
+    """Whether a folder is laid out as a latent model's: with an autoencoder beside the network."""
+    return any((path / part).is_dir() for part in ("vqvae", "vae"))
+
+
+def load_upscaler(folder: Path, device: str = "cpu", *, name: str | None = None, digest: str = "") -> LatentUpscaler:
     """The latent upscaler in a folder, as diffusers saves it or the hub has it.
 
     Args:
         folder: with unet/, scheduler/ and vqvae/ (LDM-SR), or unet/, scheduler/, low_res_scheduler/, vae/ and
             text_encoder/ (Stable Diffusion x4 upscaler).
         device: where it runs.
+        name: reported; the folder's when None.
+        digest: reported.
 
     Raises:
         CorruptWeightsError: a file is missing or damaged; the kinds are in `models.errors`.
@@ -34,13 +44,24 @@ def load_upscaler(folder: Path, device: str = "cpu") -> LatentUpscaler:
         UnsupportedNetworkError: another pipeline, or one that needs a package that is not installed.
     """
     if (folder / "vqvae").is_dir():
-        return _ldm(folder, device)
-    if (folder / "vae").is_dir() and (folder / "low_res_scheduler").is_dir():
-        return _stable_diffusion(folder, device)
-    raise UnsupportedNetworkError(f"{folder} is no latent upscaler: it has no vqvae, and no vae with low_res_scheduler")
+        upscaler, parts = _ldm(folder, device)
+    elif (folder / "vae").is_dir() and (folder / "low_res_scheduler").is_dir():
+        upscaler, parts = _stable_diffusion(folder, device)
+    else:
+        raise UnsupportedNetworkError(
+            f"{folder} is no latent upscaler: it has no vqvae, and no vae with low_res_scheduler"
+        )
+    bars = alphas_cumprod(upscaler.scheduler)
+    levels = ((1 - bars) / bars).sqrt()
+    info = PriorInfo(
+        folder.name if name is None else name, sigma_min=float(levels[0]), sigma_max=float(levels[-1]),
+        multiple_of=upscaler.multiple_of, digest=digest, runtime="torch:fp32",
+    )  # fmt: skip
+    weights = sum(value.numel() * value.element_size() for part in parts for value in part.parameters())
+    return replace(upscaler, info=info, device=device, weight_bytes=weights)
 
 
-def _ldm(folder: Path, device: str) -> LatentUpscaler:
+def _ldm(folder: Path, device: str) -> tuple[LatentUpscaler, tuple[nn.Module, ...]]:
     unet, autoencoder = _part(folder / "unet", "UNet2DModel", device), _part(folder / "vqvae", "VQModel", device)
     channels = int(autoencoder.config.latent_channels)
     _check(folder, unet, channels, autoencoder)
@@ -49,13 +70,14 @@ def _ldm(folder: Path, device: str) -> LatentUpscaler:
         output: Tensor = unet(x, t, return_dict=False)[0]
         return output
 
-    return LatentUpscaler(
+    upscaler = LatentUpscaler(
         network, lambda x: autoencoder.encode(x).latents, lambda z: autoencoder.decode(z).sample,
         _scheduler(folder / "scheduler"), channels, _multiple(unet),
     )  # fmt: skip
+    return upscaler, (unet, autoencoder)
 
 
-def _stable_diffusion(folder: Path, device: str) -> LatentUpscaler:
+def _stable_diffusion(folder: Path, device: str) -> tuple[LatentUpscaler, tuple[nn.Module, ...]]:
     unet = _part(folder / "unet", "UNet2DConditionModel", device)
     autoencoder = _part(folder / "vae", "AutoencoderKL", device)
     channels, scale = int(autoencoder.config.latent_channels), float(autoencoder.config.scaling_factor)
@@ -68,11 +90,12 @@ def _stable_diffusion(folder: Path, device: str) -> LatentUpscaler:
         output: Tensor = unet(x, t, encoder_hidden_states=words, class_labels=level, return_dict=False)[0]
         return output
 
-    return LatentUpscaler(
+    upscaler = LatentUpscaler(
         network, lambda x: scale * autoencoder.encode(x).latent_dist.mode(),
         lambda z: autoencoder.decode(z / scale).sample, _scheduler(folder / "scheduler"), channels, _multiple(unet),
         _scheduler(folder / "low_res_scheduler"),
     )  # fmt: skip
+    return upscaler, (unet, autoencoder)
 
 
 def _part(folder: Path, kind: str, device: str) -> Any:
@@ -128,8 +151,11 @@ def _empty_prompt(folder: Path) -> Tensor:
             f"{folder} needs its text encoder: pip install transformers, or put the empty prompt's embedding into "
             f"{stored}"
         ) from error
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True, use_safetensors=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorruptWeightsError(f"the text encoder in {folder} cannot be read ({error}); fetch it again") from error
     tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
     with torch.no_grad():
         embedding: Tensor = encoder(tokens.input_ids)[0]

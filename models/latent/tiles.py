@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
 
 from restore.prior.tiled import axis_windows, tile_starts
 
+Network = Callable[[Tensor], Tensor]
 
-def tiled_call(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, scale: float = 1.0) -> Tensor:
-    """A network's answer for x [N, C, h, w], tile by tile; whole where x fits into one.
+
+def tiled_call(network: Network, x: Tensor, tile: int, overlap: int, scale: float = 1.0) -> Tensor:
+    """The answer of `tiled_calls`, without a stop between the tiles."""
+    calls = tiled_calls(network, x, tile, overlap, scale)
+    try:
+        while True:
+            next(calls)
+    except StopIteration as stop:
+        answer: Tensor = stop.value
+        return answer
+
+
+def tiled_calls(
+    network: Network, x: Tensor, tile: int, overlap: int, scale: float = 1.0
+) -> Generator[None, None, Tensor]:
+    """A network's answer for x [N, C, h, w], tile by tile; whole where x fits into one. Yields after every tile.
 
     Args:
         network: [N, C, a, b] -> [N, D, scale a, scale b].
@@ -22,7 +37,9 @@ def tiled_call(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, overla
     """
     height, width = x.shape[2:]
     if max(height, width) <= tile:
-        return network(x)
+        whole = network(x)
+        yield
+        return whole
     tall, wide = min(tile, height), min(tile, width)
     tops, lefts = _starts(height, tall, overlap, scale), _starts(width, wide, overlap, scale)
     down = _windows(tops, height, tall, overlap, scale)
@@ -36,8 +53,16 @@ def tiled_call(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, overla
             y, z = round(top * scale), round(left * scale)
             weights = vertical[:, None].to(answer) * horizontal[None].to(answer)
             out[:, :, y : y + answer.shape[2], z : z + answer.shape[3]] += weights * answer
+            yield
     assert out is not None
     return out
+
+
+def count_tiles(height: int, width: int, tile: int, overlap: int) -> int:
+    """How many tiles `tiled_calls` takes for a picture of this size."""
+    sides = (len(tile_starts(side, min(tile, side), min(overlap, min(tile, side) - 1))) for side in (height, width))
+    down, across = sides
+    return down * across
 
 
 def _starts(length: int, tile: int, overlap: int, scale: float) -> list[int]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.loaders.loaded import LoadedPrior, LoadOptions
+    from restore.prior.enlarger import Enlarger
     from restore.prior.protocol import Denoiser
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "load_denoiser",
     "load_folder",
     "load_network",
+    "load_path",
     "open_folder",
     "open_prior",
     "prior_facts",
@@ -143,6 +145,27 @@ def load_folder(
     return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=digest)
 
 
+def load_path(path: Path, *, device: str = "auto", runtime: str = "auto") -> Denoiser | Enlarger:
+    """The prior in a file or folder, of whatever kind it is: a denoiser, or a latent upscaler.
+
+    Args:
+        path: see `load_folder`, and `models.latent.load_upscaler`.
+        device: see `choose_device`.
+        runtime: see `models.runtime.build`.
+
+    Raises:
+        CorruptWeightsError, UnsafeWeightsError, UnsupportedNetworkError, RuntimeUnavailableError: see `load_folder`.
+    """
+    from models.latent import check_latent_runtime
+    from models.latent import load_upscaler as load_latent
+    from models.latent.loading import is_latent
+
+    if not is_latent(path):
+        return load_folder(path, device=device, runtime=runtime)
+    check_latent_runtime(path.name, runtime)
+    return load_latent(path, str(choose_device(device)))
+
+
 def open_folder(
     folder: Path, *, name: str | None = None, options: LoadOptions | None = None, table: Path | None = None
 ) -> LoadedPrior:
@@ -228,10 +251,9 @@ def open_prior(name: str | None = None, weights: Path = WEIGHTS) -> LoadedPrior:
         CorruptWeightsError: a file is missing or is not the registered one.
     """
     facts = verify(name, weights)
-    if not facts.usable:
+    if facts.scale is not None:
         raise UnsupportedNetworkError(
-            f"{facts.name} is a latent upscaler, no prior of every task; models.latent.load_upscaler({facts.name!r}) "
-            "in Python loads it"
+            f"{facts.name} is a latent upscaler, no denoiser of pictures: it only enlarges, {facts.scale} times"
         )
     from models.loaders.loaded import LoadOptions
 

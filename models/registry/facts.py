@@ -44,7 +44,8 @@ class PriorFacts:
             a shipped one.
         options: what its checkpoint does not say, see `models.loaders.loaded.LoadOptions`.
         hints: {"memory_gib": float32 weights and one call, ...}; estimates, said as such.
-        usable: False for what is only known by name yet.
+        scale: how many times it enlarges, where it does nothing else (a latent upscaler); None for every other one.
+        steps: calls that such a one makes when nobody says how many.
         notes: what else a user should know.
         assumed: what was taken for true when it was added.
     """
@@ -70,7 +71,8 @@ class PriorFacts:
     source: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
-    usable: bool = True
+    scale: int | None = None
+    steps: int | None = None
     notes: str = ""
     assumed: tuple[str, ...] = ()
 

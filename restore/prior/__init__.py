@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restore.prior.enlarger import Enlarger, EnlargingStep
     from restore.prior.gaussian import GaussianDenoiser, gaussian_posterior, operator_matrix, power_law_spectrum
     from restore.prior.padding import PaddedDenoiser, padded, reflect_pad
     from restore.prior.protocol import Denoiser, ErrorTable, PriorInfo
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from restore.prior.wrappers import EpsilonDenoiser, Network, SampleDenoiser, VelocityDenoiser
 
 _MODULES = {
+    "enlarger": ("Enlarger", "EnlargingStep"),
     "gaussian": ("GaussianDenoiser", "gaussian_posterior", "operator_matrix", "power_law_spectrum"),
     "padding": ("PaddedDenoiser", "padded", "reflect_pad"),
     "protocol": ("Denoiser", "ErrorTable", "PriorInfo"),
@@ -28,6 +30,8 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Denoiser",
+    "Enlarger",
+    "EnlargingStep",
     "EpsilonDenoiser",
     "ErrorTable",
     "GaussianDenoiser",

@@ -42,6 +42,7 @@ def restore_pictures(task: str, options: dict[str, Any]) -> int:
     plans = plan_pictures(options["inputs"], options["output"], options["format"], options["uncertainty"])
     check_options(task, options, plans)
     parameters = _parameters(options)
+    _check_prior(options["prior"], task, parameters)
     data = standard_input() if plans[0].source is None else None
     failed = 0
     with PictureBar(len(plans), quiet=options["quiet"]) as bar:
@@ -98,7 +99,7 @@ def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None
 
     if prior is None or not is_path(prior):
         return Restorer.from_pretrained(prior, device=device, runtime=runtime, tile=tile)
-    from models.registry import load_folder
+    from models.registry import load_path
     from models.runtime import check_runtime
     from restore.errors import UnknownPriorError
 
@@ -107,7 +108,25 @@ def load_restorer(prior: str | None, device: str, runtime: str, tile: int | None
         raise UnknownPriorError(
             f"no file or folder {prior} to load a prior from; pellucid models list names the installed ones"
         )
-    return Restorer(load_folder(Path(prior), device=device, runtime=runtime), tile=tile)
+    return Restorer(load_path(Path(prior), device=device, runtime=runtime), tile=tile)
+
+
+def _check_prior(prior: str | None, task: str, parameters: dict[str, Any]) -> None:
+    """Refuse, before anything is loaded, what an installed prior that only enlarges cannot do.
+
+    Raises:
+        ParameterError: see `restore.prior.enlarger.unfit`.
+    """
+    from models.registry import installed, prior_facts
+    from restore.errors import ParameterError
+    from restore.prior.enlarger import unfit
+
+    if prior is None or is_path(prior) or prior not in installed():
+        return
+    facts = prior_facts(prior)
+    refused = None if facts.scale is None else unfit(facts.name, facts.scale, task, parameters)
+    if refused is not None:
+        raise ParameterError(refused[1])
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:

@@ -73,8 +73,6 @@ def pull(name: str, force: bool, mirrors: tuple[str, ...], quiet: bool) -> None:
         click.echo(
             "pellucid: nobody had published the sha256 of every file; they are registered as they came", err=True
         )
-    if not facts.usable and not quiet:
-        click.echo(f"pellucid: {facts.name} is a latent upscaler, used from Python only (docs/priors.md)", err=True)
 
 
 @click.command()
@@ -148,6 +146,7 @@ def described(facts: PriorFacts) -> dict[str, str]:
         "bytes": _size(facts.bytes),
         "digest": facts.digest or "unknown until first pull",
         "hashes": "" if hashes or not facts.digest else "of some files unknown until first pull",
+        "enlarges": f"{facts.scale} times, in {facts.steps} steps unless told otherwise" if facts.scale else "",
         "size": f"{facts.native_size} pixels, in tiles" if facts.native_size else "any",
         "sigma": f"{facts.sigma_min * 127.5:.3g} to {facts.sigma_max * 127.5:.4g} (0-255)",
         "prediction": f"{facts.prediction}; {facts.schedule}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Enlargements of the restoration.
@@ -25,31 +26,35 @@ class Fit:
     crop: tuple[int, int] | None = None
 
 
-def fit_factor(width: int, height: int, factor: float) -> Fit | None:
-    """For an enlargement by a factor; None unless it is above 1 and at most 8.
+def fit_factor(width: int, height: int, factor: float, scales: Sequence[int] = SCALES) -> Fit | None:
+    """For an enlargement by a factor; None unless it is above 1 and at most the largest scale.
 
     Args:
         width: of the given picture.
         height: of the given picture.
         factor: wanted.
+        scales: that the prior has, rising.
     """
-    scale = next((scale for scale in SCALES if factor <= scale), None)
+    scale = next((scale for scale in scales if factor <= scale), None)
     if scale is None or factor <= 1.0:
         return None
     return Fit(scale, max(1, math.floor(width * factor)), max(1, math.floor(height * factor)))
 
 
-def fit_size(width: int, height: int, wanted: tuple[int, int], crop: bool) -> Fit | None:
-    """For an enlargement to a size, which the picture then covers; None unless the factor is above 1 and at most 8.
+def fit_size(
+    width: int, height: int, wanted: tuple[int, int], crop: bool, scales: Sequence[int] = SCALES
+) -> Fit | None:
+    """For an enlargement to a size, which the picture then covers; None as `fit_factor`.
 
     Args:
         width: of the given picture.
         height: of the given picture.
         wanted: width and height.
         crop: whether to cut off what sticks out.
+        scales: see `fit_factor`.
     """
     factor = max(wanted[0] / width, wanted[1] / height)
-    found = fit_factor(width, height, factor)
+    found = fit_factor(width, height, factor, scales)
     if found is None:
         return None
     covered = (max(round(width * factor), wanted[0]), max(round(height * factor), wanted[1]))

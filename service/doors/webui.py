@@ -8,6 +8,7 @@ one of the installed priors, and faces are not painted anew.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -23,7 +24,7 @@ from service.http import answers, budget
 from service.http.bodies import Body, Shape, receive, shape_of
 from service.http.errors import answer
 from service.http.jobs import require_json
-from service.http.models import default_prior, installed_facts
+from service.http.models import check_prior, default_prior, installed_facts
 from service.http.negotiation import JSON
 from service.http.openapi import HEADERS, described, parameters
 from service.http.parts import Parts, check_open, check_takes_work, owner, parts
@@ -52,6 +53,12 @@ def upscalers(settings: Settings) -> dict[str, str]:
     return {UPSCALER: default} | {f"{UPSCALER} {name}": name for name in sorted(able) if name != default}
 
 
+def scales(prior: str) -> tuple[int, ...]:
+    """How many times a prior enlarges, rising."""
+    facts = installed_facts().get(prior)
+    return SCALES if facts is None or facts.scale is None else (facts.scale,)
+
+
 @router.get(
     "/upscalers",
     response_model=list[Upscaler],
@@ -63,12 +70,14 @@ async def list_upscalers(request: Request) -> Response:
     require_json(request)
     given = parts(request)
     check_open(given)
-    known = await to_thread.run_sync(upscalers, given.settings)
-    rows = [
-        Upscaler(name=name, model_name=prior, model_path=None, model_url=None, scale=float(max(SCALES)))
-        for name, prior in known.items()
+    return _json(await to_thread.run_sync(_rows, given.settings))
+
+
+def _rows(settings: Settings) -> list[Upscaler]:
+    return [
+        Upscaler(name=name, model_name=prior, model_path=None, model_url=None, scale=float(max(scales(prior))))
+        for name, prior in upscalers(settings).items()
     ]
-    return _json(rows)
 
 
 @router.get(
@@ -143,9 +152,10 @@ async def _submit(request: Request, given: Parts, key: str | None) -> tuple[Subm
             prior = await to_thread.run_sync(_prior, asked, given.settings)
             data = await given.reader.source("image", _source(asked.image), owner(request))
             image = await given.intake.examine(data, "image")
-            fit = _fit(asked, image)
-            wanted = SuperResolve(scale=fit.scale, prior=prior, output_format="png")
-            budget.check(wanted, image, given.settings)
+            able = await to_thread.run_sync(scales, prior or default_prior(given.settings))
+            fit = _fit(asked, image, able)
+            wanted = SuperResolve.model_validate({"scale": fit.scale, "prior": prior, "output_format": "png"})
+            budget.check(wanted, image, given.settings, check_prior(wanted, given.settings))
             new = await new_job(request, given, Submitted(wanted, image, {"image": data}), "png", key)
     finally:
         body.close()
@@ -202,16 +212,18 @@ def _source(text: str) -> Inline | Remote:
         raise _wrong("image", "it is neither base64 (RFC 4648, section 4) nor the address of a picture") from None
 
 
-def _fit(asked: ExtrasRequest, image: Examined) -> Fit:
+def _fit(asked: ExtrasRequest, image: Examined, able: Sequence[int]) -> Fit:
     if asked.resize_mode == 0:
-        fit = fit_factor(image.width, image.height, asked.upscaling_resize)
+        fit = fit_factor(image.width, image.height, asked.upscaling_resize, able)
         field = "upscaling_resize"
     else:
         wanted = (asked.upscaling_resize_w, asked.upscaling_resize_h)
-        fit, field = fit_size(image.width, image.height, wanted, asked.upscaling_crop), "upscaling_resize_w"
+        fit, field = fit_size(image.width, image.height, wanted, asked.upscaling_crop, able), "upscaling_resize_w"
     if fit is None:
         size = f"{image.width}x{image.height}"
-        raise _wrong(field, f"the picture has {size} pixels; it can be enlarged more than once and up to 8 times")
+        raise _wrong(
+            field, f"the picture has {size} pixels; it can be enlarged more than once and up to {max(able)} times"
+        )
     return fit
 
 

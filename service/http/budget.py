@@ -22,14 +22,27 @@ CALLS = {
 }
 
 
-def calls(parameters: AnyParameters | AnyRequest) -> int:
-    """Denoiser calls that a job would make."""
+def calls(parameters: AnyParameters | AnyRequest, own: int | None = None) -> int:
+    """Denoiser calls that a job would make.
+
+    Args:
+        parameters: of the job.
+        own: calls that its prior makes where nobody says how many; the task's when None.
+    """
     fidelity = parameters.fidelity if parameters.fidelity is not None else float(parameters.samples == 1)
-    return (parameters.steps or CALLS[parameters.task][fidelity < 1.0]) * parameters.samples
+    return (parameters.steps or own or CALLS[parameters.task][fidelity < 1.0]) * parameters.samples
 
 
-def check(parameters: AnyParameters | AnyRequest, image: Examined, settings: Settings) -> None:
+def check(
+    parameters: AnyParameters | AnyRequest, image: Examined, settings: Settings, own_calls: int | None = None
+) -> None:
     """Refuse what would be too large or cost too much.
+
+    Args:
+        parameters: of the job.
+        image: its picture.
+        settings: the limits.
+        own_calls: see `calls`.
 
     Raises:
         Problem: IMAGE_SIZE, WORK_BUDGET, INVALID_PARAMETER.
@@ -43,10 +56,11 @@ def check(parameters: AnyParameters | AnyRequest, image: Examined, settings: Set
     if parameters.samples > 1 and parameters.fidelity == 1.0:
         message = "at fidelity 1 every sample is the same picture: give samples > 1 a lower fidelity"
         raise Problem(Code.INVALID_PARAMETER, message, errors=[{"field": "samples", "message": message}])
-    work = width * height / 1e6 * calls(parameters)
+    count = calls(parameters, own_calls)
+    work = width * height / 1e6 * count
     if work > settings.max_work:
         raise Problem(
             Code.WORK_BUDGET,
-            f"{width * height / 1e6:.1f} megapixels out times {calls(parameters)} denoiser calls = {work:.0f}; "
+            f"{width * height / 1e6:.1f} megapixels out times {count} denoiser calls = {work:.0f}; "
             f"at most {settings.max_work:g} are taken: ask for fewer steps or samples, or send a smaller picture",
         )

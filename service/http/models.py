@@ -22,6 +22,8 @@ from service.problems import Code, Problem
 from service.protection.keys import Scope
 from service.protection.middleware import principal
 from service.schemas.models import Model, ModelList, PullRequest
+from service.schemas.parameters import AnyParameters
+from service.schemas.requests import AnyRequest
 from service.settings import Settings
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
@@ -81,17 +83,29 @@ def default_prior(settings: Settings) -> str:
     return settings.prior or DEFAULT
 
 
-def check_prior(name: str | None, settings: Settings) -> None:
-    """Refuse a prior that is not installed.
+def check_prior(parameters: AnyParameters | AnyRequest, settings: Settings) -> int | None:
+    """Refuse a prior that is not installed, and one that cannot do what is asked.
+
+    Returns:
+        The calls that it makes unless told otherwise, where that is its own number and not the task's.
 
     Raises:
-        Problem: UNKNOWN_PRIOR.
+        Problem: UNKNOWN_PRIOR, INVALID_PARAMETER.
     """
-    if name is None or name == settings.prior:
-        return
-    facts = installed_facts()
-    if name not in facts:
+    from restore.prior.enlarger import unfit
+
+    facts, name = installed_facts(), parameters.prior
+    if name not in facts and name is not None and name != settings.prior:
         raise Problem(Code.UNKNOWN_PRIOR, f"no prior is called {name!r}; known are {', '.join(sorted(facts))}")
+    chosen = facts.get(name or default_prior(settings))
+    if chosen is None or chosen.scale is None:
+        return None
+    refused = unfit(chosen.name, chosen.scale, parameters.task, parameters.model_dump(exclude={"image"}))
+    if refused is not None:
+        errors = [{"field": "prior" if refused[0] == "task" else refused[0], "message": refused[1]}]
+        raise Problem(Code.INVALID_PARAMETER, refused[1], errors=errors)
+    steps: int | None = chosen.steps
+    return steps
 
 
 def _model(facts: Any, given: Parts, here: bool, pull: Pull | None = None) -> Model:

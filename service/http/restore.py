@@ -87,8 +87,8 @@ async def _submit(
     try:
         async with given.intake_slots:
             submitted = await given.reader.read(body, task, owner(request))
-            budget.check(submitted.parameters, submitted.image, given.settings)
-            check_prior(submitted.parameters.prior, given.settings)
+            own_calls = check_prior(submitted.parameters, given.settings)
+            budget.check(submitted.parameters, submitted.image, given.settings, own_calls)
             asked = submitted.parameters.output_format
             native = submitted.image.format
             if kind is Kind.IMAGE:

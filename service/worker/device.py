@@ -10,12 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore.enlarging import enlarge
 from restore.errors import NumericalError
+from restore.images import Picture
+from restore.prior.enlarger import TASK
+from restore.tasks.parameters import Parameters
 from service.worker.batcher import Batch
 from service.worker.config import WorkerConfig
 from service.worker.faults import Fault, classify
 from service.worker.job import WorkerJob
-from service.worker.priors import Prior, Priors
+from service.worker.priors import EnlargingPrior, Loaded, Prior, Priors
 
 _REPEATED = "the prior gave NaN or infinity for a tile, which was computed again in float32"
 _EXACT = "precision=float32;reason=nan"
@@ -79,18 +83,28 @@ class Device:
         self._batches: list[list[Any]] = []
         self._oom = {"recovered": 0, "failed": 0}
 
-    def try_out(self, prior: Prior) -> None:
+    def try_out(self, prior: Loaded) -> None:
         """Answer one tiny call for real.
 
         Raises:
             NumericalError: with garbage.
         """
+        with torch.no_grad():
+            answer = self._tiny(prior)
+        if not bool(torch.isfinite(answer).all()):
+            raise NumericalError(f"the prior {prior.info.name!r} answers a tiny picture with garbage")
+
+    @staticmethod
+    def _tiny(prior: Loaded) -> Tensor:
+        if isinstance(prior, EnlargingPrior):
+            picture = Picture(torch.zeros(1, 3, 8, 8), "rgb", 8, None)
+            return enlarge(picture, TASK, Parameters(steps=1, scale=prior.enlarger.scale), prior.enlarger).tensor
         side = prior.tiling.info.native_size or -(-32 // prior.tiling.info.multiple_of) * prior.tiling.info.multiple_of
         x = torch.linspace(-1.0, 1.0, side).expand(1, prior.info.channels, side, side).contiguous()
-        with torch.no_grad():
-            answer = prior.denoiser(x, torch.full((1,), 0.1))
-        if answer.shape != x.shape or not bool(torch.isfinite(answer).all()):
-            raise NumericalError(f"the prior {prior.info.name!r} answers a tiny picture with garbage")
+        answer = prior.denoiser(x, torch.full((1,), 0.1))
+        if answer.shape != x.shape:
+            raise NumericalError(f"the prior {prior.info.name!r} answers a tiny picture with one of another size")
+        return answer
 
     def rows(self, job: WorkerJob) -> int:
         """Tiles like this job's that may share a call."""

@@ -59,6 +59,7 @@ _CODES: tuple[tuple[type[Exception], Code], ...] = (
     (errors.OutputError, Code.INVALID_PARAMETER),  # such as a picture too large for the format asked for
     (errors.UnknownPriorError, Code.UNKNOWN_PRIOR),
     (errors.NumericalError, Code.NUMERICAL),
+    (errors.OutOfMemoryError, Code.OUT_OF_MEMORY),
 )
 
 

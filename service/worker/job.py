@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
+from restore.enlarging import Enlargement
+from restore.prior.enlarger import Enlarging
 from restore.prior.tiled import TiledCall, Tiling
 from restore.sampling.protocol import DenoiserCall, Sampling
 from restore.session import Restoration
@@ -20,23 +24,28 @@ class WorkerJob:
 
     Attributes:
         ticket: what was asked.
-        prior, restoration: once prepared.
+        prior, restoration: once prepared, of a job whose denoiser calls are batched.
+        enlargement: once prepared, of a job whose prior has a sampler of its own.
         tiling: how its calls are cut; smaller than the prior's after the device ran out of memory.
         sampling: the running sampler.
+        enlarging: the enlargement at work.
         call, tiles: the denoiser call it waits for.
         next_tile: first tile of the call that was not handed out.
         canceled: it was asked to stop.
         ended: its last event was sent.
         seconds: by stage.
         warnings: of the worker's own.
+        shown: the estimate of an enlargement that was previewed last.
         fallbacks: how the work ran otherwise than planned: "tile" -> "tile=256;reason=oom".
     """
 
     ticket: Ticket
     prior: Prior | None = None
     restoration: Restoration | None = None
+    enlargement: Enlargement | None = None
     tiling: Tiling | None = None
     sampling: Sampling | None = None
+    enlarging: Enlarging | None = None
     call: DenoiserCall | None = None
     tiles: TiledCall | None = None
     next_tile: int = 0
@@ -48,6 +57,7 @@ class WorkerJob:
     sampling_since: float = 0.0
     told_at: float = 0.0
     shown_at: float = 0.0
+    shown: Tensor | None = None
 
     @property
     def key(self) -> Key:
@@ -73,8 +83,10 @@ class WorkerJob:
 
     def close(self) -> None:
         """Let go of the sampler and what it holds."""
-        if self.sampling is not None:
-            self.sampling.close()
+        for running in (self.sampling, self.enlarging):
+            if running is not None:
+                running.close()
+        self.enlarging = None
         self.sampling, self.call, self.tiles, self.next_tile = None, None, None, 0
 
     def event(self, type: str, data: dict[str, Any]) -> dict[str, Any]:

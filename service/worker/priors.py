@@ -10,6 +10,7 @@ from typing import Any
 
 from models.cache import PriorCache, default_limit, expected_bytes, weight_bytes
 from restore.errors import RestoreError
+from restore.prior.enlarger import Enlarger
 from restore.prior.protocol import Denoiser, PriorInfo
 from restore.prior.registry import load_prior
 from restore.prior.tiled import TiledDenoiser, Tiling
@@ -39,6 +40,29 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class EnlargingPrior:
+    """A loaded prior that only enlarges, by a sampler of its own.
+
+    Attributes:
+        name: as in `Prior`.
+        enlarger: does the work.
+        runtime: as in `Prior`.
+    """
+
+    name: str
+    enlarger: Enlarger
+    runtime: str
+
+    @property
+    def info(self) -> PriorInfo:
+        """Facts."""
+        return self.enlarger.info
+
+
+Loaded = Prior | EnlargingPrior
+
+
+@dataclass(frozen=True)
 class Key:
     """Which prior.
 
@@ -60,9 +84,9 @@ class Priors:
         self._config = config
         self._load = _loader(config.loader) if config.loader else load_prior
         limit = default_limit(config.device) if config.prior_memory is None else config.prior_memory
-        self._cache: PriorCache[Key, Prior | None] = PriorCache(self._loaded, _bytes, limit, self._expected)
+        self._cache: PriorCache[Key, Loaded | None] = PriorCache(self._loaded, _bytes, limit, self._expected)
 
-    def get(self, name: str | None) -> Prior:
+    def get(self, name: str | None) -> Loaded:
         """The prior of a ticket.
 
         Raises:
@@ -77,19 +101,24 @@ class Priors:
         """The same prior computed in float32; itself when it is already, None when that cannot be had."""
         if getattr(prior.denoiser, "precision", "fp32") == "fp32":
             return prior
-        return self._cache.get(Key(prior.name, exact=True, version=prior.info.digest))
+        exact = self._cache.get(Key(prior.name, exact=True, version=prior.info.digest))
+        return exact if isinstance(exact, Prior) else None
 
-    def _loaded(self, key: Key) -> Prior | None:
+    def _loaded(self, key: Key) -> Loaded | None:
         config, name = self._config, key.name
         if not key.exact:
-            return self._split(name, self._load(name or None, runtime=config.runtime, device=config.device))
+            loaded = self._load(name or None, runtime=config.runtime, device=config.device)
+            if isinstance(loaded, Enlarger):
+                return EnlargingPrior(name, loaded, loaded.info.runtime or "torch")
+            return self._split(name, loaded)
         from models.registry import load_denoiser
 
         try:
-            loaded = load_denoiser(name or None, device=config.device, runtime="torch", precision="fp32")
+            return self._split(
+                name, load_denoiser(name or None, device=config.device, runtime="torch", precision="fp32")
+            )
         except RestoreError:
             return None
-        return self._split(name, loaded)
 
     def _expected(self, key: Key) -> int:
         return 0 if self._config.loader else expected_bytes(key.name or None)
@@ -105,11 +134,13 @@ class Priors:
         return Prior(name, tiles, tiling, info, tiles.info.runtime or "torch")
 
 
-def _bytes(prior: Prior | None) -> int:
+def _bytes(prior: Loaded | None) -> int:
     """What a prior takes; where its runtime does not tell, what its weights take in float32."""
     if prior is None:
         return 0
-    return weight_bytes(prior.denoiser) or expected_bytes(prior.name or None)
+    return weight_bytes(prior.denoiser if isinstance(prior, Prior) else prior.enlarger) or expected_bytes(
+        prior.name or None
+    )
 
 
 def _version(name: str) -> str:

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from restore.degradations.kernels import as_kernel
+from restore.enlarging import Enlargement
 from restore.errors import ParameterError
 from restore.images import Limits, Picture, decode, encode, encode_map
 from restore.session import Restoration, read_parameters
 from service.blobs import BlobStore
 from service.jobs.store import Outcome
 from service.worker.job import WorkerJob
-from service.worker.priors import Priors
+from service.worker.priors import EnlargingPrior, Priors
 
 #: Longest side of a preview, and its JPEG quality: some 30 kB each.
 PREVIEW_SIDE, PREVIEW_QUALITY = 512, 80
@@ -35,9 +36,7 @@ MEDIA_TYPES = {
 
 def prepare(job: WorkerJob, blobs: BlobStore, priors: Priors, limits: Limits) -> None:
     """Read and decode what the ticket names, load its prior, and plan the restoration."""
-    ticket = job.ticket
-    job.prior = priors.get(ticket.prior)
-    job.tiling = job.prior.tiling
+    ticket, prior = job.ticket, priors.get(job.ticket.prior)
     given = dict(ticket.parameters)
     if given.get("seed") is None:
         given["seed"] = secrets.randbits(32)
@@ -49,12 +48,16 @@ def prepare(job: WorkerJob, blobs: BlobStore, priors: Priors, limits: Limits) ->
     picture = decode(blobs.get(ticket.inputs["image"]), limits=limits, name="image")
     if ticket.task == "super-resolve":
         limits.check_output(picture.width * settings.scale, picture.height * settings.scale, "image")
-    job.restoration = Restoration(picture, ticket.task, settings, job.prior.info)
+    if isinstance(prior, EnlargingPrior):
+        job.enlargement = Enlargement(picture, ticket.task, settings, prior.enlarger)
+        return
+    job.prior, job.tiling = prior, prior.tiling
+    job.restoration = Restoration(picture, ticket.task, settings, prior.info)
 
 
 def complete(job: WorkerJob, mean: Tensor, blobs: BlobStore) -> dict[str, Any]:
     """Finish and encode, and store result and uncertainty map; the fields of an `Outcome`, the report among them."""
-    restoration = job.restoration
+    restoration = job.enlargement or job.restoration
     assert restoration is not None
     residual = restoration.residual(mean)
     result = restoration.finish(mean, job.seconds["restore"])
@@ -81,22 +84,21 @@ def complete(job: WorkerJob, mean: Tensor, blobs: BlobStore) -> dict[str, Any]:
     return asdict(outcome)
 
 
-def preview(job: WorkerJob, x0: Tensor) -> dict[str, Any]:
-    """The prior's present estimate as a small JPEG; data of a preview event."""
-    assert job.restoration is not None and job.call is not None
-    small = job.restoration.plan.finish(x0[:1])
-    scale = max(1.0, max(small.shape[2:]) / PREVIEW_SIDE)
+def preview(picture: Tensor, step: int, steps: int) -> dict[str, Any]:
+    """The present estimate as a small JPEG; data of a preview event.
+
+    Args:
+        picture: [1, 3, H, W], range [-1, 1].
+        step: calls that are answered.
+        steps: of all.
+    """
+    scale = max(1.0, max(picture.shape[2:]) / PREVIEW_SIDE)
     if scale > 1.0:
-        size = [max(1, round(side / scale)) for side in small.shape[2:]]
-        small = torch.nn.functional.interpolate(small, size, mode="area")
-    plain = Picture(image=small, space="rgb", depth=8, samples=None)
-    data = encode(plain, small, format="jpeg", quality=PREVIEW_QUALITY)
-    return {
-        "media_type": "image/jpeg",
-        "b64": base64.b64encode(data).decode(),
-        "step": job.call.step + 1,
-        "steps": job.call.steps,
-    }
+        size = [max(1, round(side / scale)) for side in picture.shape[2:]]
+        picture = torch.nn.functional.interpolate(picture, size, mode="area")
+    plain = Picture(image=picture, space="rgb", depth=8, samples=None)
+    data = encode(plain, picture, format="jpeg", quality=PREVIEW_QUALITY)
+    return {"media_type": "image/jpeg", "b64": base64.b64encode(data).decode(), "step": step, "steps": steps}
 
 
 def _rows(data: bytes) -> Any:

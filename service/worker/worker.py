@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import NumericalError
+from restore.prior.enlarger import EnlargingStep
 from restore.sampling.protocol import DenoiserCall
 from service.blobs import BlobStore
 from service.engine.protocol import Ticket
@@ -62,6 +63,8 @@ class DeviceWorker:
         self._decoding, self._encoding, self._stepping = (
             ThreadPoolExecutor(POOL_THREADS, thread_name_prefix=name) for name in ("decode", "encode", "data step")
         )
+        # One thread: networks of one prior are not called twice at a time, and jobs with such priors take turns.
+        self._enlarging = ThreadPoolExecutor(1, thread_name_prefix="enlarge")
         self._stopped = False
         self._beaten = 0.0
 
@@ -105,7 +108,7 @@ class DeviceWorker:
                     if batch is not None:
                         self._compute(batch)
         finally:
-            for pool in (self._decoding, self._encoding, self._stepping):
+            for pool in (self._decoding, self._encoding, self._stepping, self._enlarging):
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _handle_inbox(self) -> None:
@@ -145,6 +148,10 @@ class DeviceWorker:
         )
 
     def _begin(self, job: WorkerJob, _: None) -> None:
+        if job.enlargement is not None:
+            job.enlarging, job.sampling_since = job.enlargement.work(), time.monotonic()
+            self._enlarge(job)
+            return
         assert job.restoration is not None
         job.sampling, job.sampling_since = job.restoration.sampling(), time.monotonic()
         self._advance(job, None)
@@ -170,9 +177,38 @@ class DeviceWorker:
             job.call, job.tiles, job.next_tile = call, job.tiling.cut(call.x, call.sigma), 0
             self._batcher.add(job)
             return
+        self._finish(job, call)
+
+    def _finish(self, job: WorkerJob, mean: Tensor) -> None:
+        """The restoration is done: its result waits for being encoded."""
         job.seconds["restore"] = time.monotonic() - job.sampling_since
         job.close()
-        self._in_pool(self._encoding, job, "encode", lambda: stages.complete(job, call, self._blobs), self._succeed)
+        self._in_pool(self._encoding, job, "encode", lambda: stages.complete(job, mean, self._blobs), self._succeed)
+
+    def _enlarge(self, job: WorkerJob) -> None:
+        """Let a prior with a sampler of its own do its next tile; jobs take turns, and none is done once canceled."""
+        self._in_pool(self._enlarging, job, "", lambda: _next_tile(job), self._enlarged)
+
+    def _enlarged(self, job: WorkerJob, done: EnlargingStep | Tensor) -> None:
+        """Tell how far a job is and go on with it, or encode its result."""
+        enlargement = job.enlargement
+        assert enlargement is not None
+        if enlargement.degraded is not None:
+            self._degrade(job, "out_of_memory", enlargement.warnings[-1], enlargement.degraded)
+        if isinstance(done, Tensor):
+            self._finish(job, done)
+            return
+        now = time.monotonic()
+        if now - job.told_at >= PROGRESS_SECONDS or done.step == done.steps:
+            job.told_at = now
+            told = {"step": done.step, "steps": done.steps, "sigma": done.sigma}
+            self._emit(job, "progress", told | {"fraction": round(done.fraction, 4)})
+        estimate = done.estimate
+        if job.ticket.previews and estimate is not None and estimate is not job.shown:
+            job.shown = estimate
+            if not self._show(job, lambda: estimate, done.step, done.steps):
+                return
+        self._enlarge(job)
 
     def _compute(self, batch: Batch) -> None:
         """Answer a batch of tiles; each job gets its own answers, or its own trouble."""
@@ -208,14 +244,22 @@ class DeviceWorker:
             x0 = tiles.result()
             if job.ticket.previews and now - job.shown_at >= PREVIEW_SECONDS:
                 job.shown_at = now
-                try:
-                    shown = stages.preview(job, x0)
-                except Exception as error:
-                    self._trouble(job, error)
+                assert job.restoration is not None
+                finish = job.restoration.plan.finish
+                if not self._show(job, lambda: finish(x0[:1]), call.step + 1, call.steps):
                     return
-                self._emit(job, "preview", shown)
             job.call = job.tiles = None
             self._advance(job, x0)
+
+    def _show(self, job: WorkerJob, picture: Callable[[], Tensor], step: int, steps: int) -> bool:
+        """Send a preview; False when that ended the job."""
+        try:
+            shown = stages.preview(picture(), step, steps)
+        except Exception as error:
+            self._trouble(job, error)
+            return False
+        self._emit(job, "preview", shown)
+        return True
 
     def _shrink(self, job: WorkerJob) -> None:
         """One tile was too much for the memory: sample anew with tiles of half the side."""
@@ -353,6 +397,16 @@ def _next_call(job: WorkerJob, x0: Tensor | None) -> DenoiserCall | Tensor:
     if call.differentiate:
         raise NotImplementedError("samplers that differentiate the prior do not run on the server")
     return call
+
+
+def _next_tile(job: WorkerJob) -> EnlargingStep | Tensor:
+    """Run an enlargement to its next stop, or to its result."""
+    assert job.enlarging is not None
+    try:
+        return next(job.enlarging)
+    except StopIteration as stop:
+        mean: Tensor = stop.value
+        return mean
 
 
 def _error(code: Code, message: str) -> dict[str, str]:

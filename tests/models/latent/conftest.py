@@ -1,10 +1,14 @@
 """Small latent upscalers with random weights, saved by diffusers in the layout of the hub's repositories."""
 
+import json
+import shutil
+
 import diffusers
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.registry import file_sha256, known_facts
 from models.self_test import photographs
 from tests.models.loaders.conftest import randomise
 
@@ -12,6 +16,18 @@ AUTOENCODER = {
     "block_out_channels": (16, 16, 16), "down_block_types": ("DownEncoderBlock2D",) * 3, "norm_num_groups": 8,
     "up_block_types": ("UpDecoderBlock2D",) * 3, "layers_per_block": 1,
 }  # fmt: skip
+
+
+def install(source, private, name, published="ldm-super-resolution-4x"):
+    """Put a latent upscaler into a folder of priors as `models pull` does; its description's path."""
+    shutil.copytree(source, private / name)
+    files = {
+        path.relative_to(private / name).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for path in (private / name).rglob("*") if path.is_file()
+    }  # fmt: skip
+    description = private / f"{name}.json"
+    description.write_text(json.dumps(known_facts(published).record() | {"name": name, "files": files}))
+    return description
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from models.errors import UnsafeWeightsError, UnsupportedNetworkError, WrongShapeError
 from models.latent.loading import load_upscaler
-from models.latent.projection import shrink
+from models.latent.projection import SCALE, shrink
+from models.latent.upscaler import STEPS
 from restore.errors import CorruptWeightsError, ParameterError
+from tests.models.latent.conftest import install
 
 
 @pytest.fixture(scope="module", params=["ldm", "stable_diffusion"])
@@ -144,22 +146,52 @@ def test_without_a_text_encoder_the_way_out_is_said(stable_diffusion, tmp_path):
             load_upscaler(copy)
 
 
-def test_an_installed_one_is_loaded_by_name_and_is_no_prior_of_tasks(ldm, small, tmp_path, monkeypatch):
+def test_an_installed_one_is_loaded_by_name_and_is_no_denoiser(ldm, small, tmp_path, monkeypatch):
     from models.latent import load_upscaler as by_name
-    from models.registry import file_sha256, known_facts, load_denoiser
+    from models.registry import load_denoiser
 
     monkeypatch.setenv("PELLUCID_PRIORS", str(tmp_path))
-    shutil.copytree(ldm, tmp_path / "mine")
-    files = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
-    entries = {
-        path.relative_to(tmp_path / "mine").as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-        for path in files
-    }
-    facts = known_facts("ldm-super-resolution-4x").record() | {"name": "mine", "files": entries}
-    (tmp_path / "mine.json").write_text(json.dumps(facts))
+    install(ldm, tmp_path, "mine")
     assert by_name("mine").upscale(small, steps=1).shape == (1, 3, 144, 112)
-    with pytest.raises(UnsupportedNetworkError, match="latent upscaler"):
+    with pytest.raises(UnsupportedNetworkError, match="only enlarges"):
         load_denoiser("mine", device="cpu")
     (tmp_path / "mine" / "unet" / "config.json").write_text("{}")
     with pytest.raises(CorruptWeightsError, match=r"unet/config\.json"):
         by_name("mine")
+
+
+def test_it_stops_between_tiles_and_tells_how_far_it_is(folder, small):
+    upscaler = load_upscaler(folder).retiled(16)
+    given = F.pad(small, (0, 4, 0, 0), mode="reflect")
+    told = list(upscaler.enlarge(given, steps=4, seed=0))
+    fractions = [t.fraction for t in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(told) > 40
+    assert [t.step for t in told] == sorted(t.step for t in told) and told[-1].step == told[-1].steps == 4
+    assert told[0].estimate is None and told[-1].estimate.shape == (1, 3, 144, 128)
+    assert told[0].sigma > told[-1].sigma > 0
+    halted = upscaler.enlarge(given, steps=4, seed=0)
+    next(halted)
+    halted.close()
+
+
+def test_its_tiles_can_be_chosen_and_shrink(folder):
+    upscaler = load_upscaler(folder)
+    assert (upscaler.tile, upscaler.smaller().tile, upscaler.smaller().smaller().smaller()) == (64, 32, None)
+    for side in (8, 33):
+        with pytest.raises(ParameterError, match=str(side)):
+            upscaler.retiled(side)
+
+
+def test_its_facts(folder):
+    upscaler = load_upscaler(folder, name="mine", digest="sha256:12")
+    info = upscaler.info
+    assert (info.name, info.digest, info.runtime, upscaler.scale) == ("mine", "sha256:12", "torch:fp32", 4)
+    assert 0 < info.sigma_min < 0.1 and 10 < info.sigma_max < 200 and upscaler.weight_bytes > 100_000
+
+
+@pytest.mark.parametrize("name", ["ldm-super-resolution-4x", "sd-x4-upscaler"])
+def test_the_catalogue_tells_what_the_code_does(name):
+    from models.registry import known_facts
+
+    facts = known_facts(name)
+    assert (facts.scale, facts.steps, facts.tasks) == (SCALE, STEPS, ("super-resolve",))

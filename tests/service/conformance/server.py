@@ -15,5 +15,5 @@ if __name__ == "__main__":
 
     local.LocalEngine = functools.partial(local.LocalEngine, loader=LOADER)  # type: ignore[assignment,misc]
     ray.RayEngine = functools.partial(ray.RayEngine, loader=LOADER)  # type: ignore[assignment,misc]
-    restore.check_prior = lambda name, settings: None  # they are in no registry
+    restore.check_prior = lambda parameters, settings: None  # they are in no registry
     main()

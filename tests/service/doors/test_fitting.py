@@ -66,3 +66,9 @@ def test_sixteen_bits_stay_and_the_middle_is_cut_out() -> None:
     assert (
         abs(float(found[:, 0].mean()) / 65535 - 0.25) < 0.02 and abs(float(found[:, -1].mean()) / 65535 - 0.75) < 0.02
     )
+
+
+def test_a_prior_with_one_scale_is_asked_for_that() -> None:
+    assert fit_factor(40, 32, 1.5, (4,)) == Fit(4, 60, 48)
+    assert fit_factor(40, 32, 4.5, (4,)) is None
+    assert fit_size(40, 32, (160, 128), False, (4,)) == Fit(4, 160, 128)

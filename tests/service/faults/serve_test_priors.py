@@ -16,7 +16,7 @@ LOADER = f"{Path(__file__).parents[1] / 'worker' / 'priors_for_tests.py'}:load"
 def main() -> None:
     """Serve until told to stop."""
     local.LocalEngine.__init__ = functools.partialmethod(local.LocalEngine.__init__, loader=LOADER)  # type: ignore[assignment]
-    restore.check_prior = lambda name, settings: None
+    restore.check_prior = lambda parameters, settings: None
     run(read_settings({}))
 
 

@@ -165,7 +165,7 @@ def test_a_device_lost_while_a_prior_is_loaded_is_lost(start):
 
 
 def test_a_preview_that_fails_fails_its_job_and_not_the_worker(worker, monkeypatch):
-    monkeypatch.setattr("service.worker.stages.preview", lambda job, x0: 1 / 0)
+    monkeypatch.setattr("service.worker.stages.preview", lambda picture, step, steps: 1 / 0)
     type, data = worker.end(worker.submit(previews=True))
     assert type == "failed" and data["code"] == "internal"
     worker.succeed(worker.submit())
