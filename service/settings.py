@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         pattern=r"^(auto|[^/]+:\d+)$",
         description='"auto" or HOST:PORT of the cluster that this machine belongs to; one is started when not set',
     )
+    ray_deploys: bool = Field(
+        True, description="whether the server brings the workers onto the cluster; off where a RayService does"
+    )
     ray_replicas: int = Field(1, ge=1, description="workers on the cluster")
     ray_max_replicas: int | None = Field(
         None, ge=1, description="their number follows the load up to this; fixed when not set"

@@ -135,14 +135,40 @@ def test_nothing_is_let_through_but_by_name(manifests):
 
 
 def test_members_of_the_ray_cluster_have_the_version_of_the_images(manifests):
-    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")
+    cluster = ray_service(manifests)["spec"]["rayClusterConfig"]
     pinned = (FOLDER.parent / "constraints.txt").read_text().splitlines()
-    assert f"ray=={cluster['spec']['rayVersion']}" in pinned
+    assert f"ray=={cluster['rayVersion']}" in pinned
+
+
+def ray_service(manifests):
+    return next(document for _, document in manifests if document["kind"] == "RayService")
+
+
+def test_the_ray_service_deploys_what_its_servers_look_for(manifests):
+    schema = pytest.importorskip("ray.serve.schema")
+    service = ray_service(manifests)
+    (application,) = schema.ServeDeploySchema.model_validate(
+        yaml.safe_load(service["spec"]["serveConfigV2"])
+    ).applications
+    from service.engine.ray import application as module
+    from service.engine.ray import cluster
+
+    assert application.name == cluster.APPLICATION
+    assert application.import_path == f"{module.__name__}:{module.build.__name__}"
+    assert application.route_prefix is None
+    patched = yaml.safe_load((FOLDER / "ray" / "kustomization.yaml").read_text())["configMapGenerator"][0]
+    assert {"PELLUCID_ENGINE=ray", "PELLUCID_RAY_DEPLOYS=off"} <= set(patched["literals"])
+    for group in (
+        service["spec"]["rayClusterConfig"]["headGroupSpec"],
+        *service["spec"]["rayClusterConfig"]["workerGroupSpecs"],
+    ):
+        sources = group["template"]["spec"]["containers"][0]["envFrom"]
+        assert {"configMapRef": {"name": patched["name"]}} in sources
 
 
 def test_pods_of_the_ray_cluster_fit_the_schemas_and_the_restricted_standard(manifests):
     validator = pytest.importorskip("kubernetes_validate")
-    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")["spec"]
+    cluster = ray_service(manifests)["spec"]["rayClusterConfig"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         described = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": pod}
@@ -151,16 +177,19 @@ def test_pods_of_the_ray_cluster_fit_the_schemas_and_the_restricted_standard(man
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod["enableServiceLinks"] is False
+        # The image has no wget, which KubeRay's own probes call.
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert pod["containers"][0][probe]["exec"]["command"][0] == "python3"
     assert cluster["autoscalerOptions"]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_servers_join_the_head_of_the_ray_cluster(manifests):
-    cluster = next(document for _, document in manifests if document["kind"] == "RayCluster")
+    service = ray_service(manifests)
     patches = yaml.safe_load((FOLDER / "ray" / "kustomization.yaml").read_text())["patches"]
     patch = yaml.safe_load(patches[1]["patch"])
     (command,) = patch["spec"]["template"]["spec"]["containers"][0]["args"]
-    # KubeRay names the head's Service after the cluster.
-    assert f"--address={cluster['metadata']['name']}-head-svc:6379 " in command
+    # KubeRay names the head's Service after the RayService, whichever cluster it has at the moment.
+    assert f"--address={service['metadata']['name']}-head-svc:6379 " in command
     assert command.endswith("exec pellucid serve")
 
 

@@ -15,6 +15,8 @@ from ray.serve.handle import DeploymentHandle
 
 from service import __version__
 from service.engine.ray.replica import Replica
+from service.settings import Settings
+from service.worker.config import WorkerConfig
 
 #: Of the Ray Serve application.
 APPLICATION = "pellucid"
@@ -48,6 +50,23 @@ class Deployment:
     replicas: int
     max_replicas: int
 
+    @classmethod
+    def of(cls, settings: Settings, blob_url: str, gpus: float, loader: str = "") -> Deployment:
+        """What the settings ask for, with `gpus` of each replica (0: it works on a CPU).
+
+        Args:
+            settings: of the server, or of whoever else deploys.
+            blob_url: what the replicas open.
+            gpus: see `gpus_of`.
+            loader: see `WorkerConfig.loader`; for tests.
+        """
+        config = WorkerConfig.of(settings, "cuda:0" if gpus else "cpu", blob_url, loader)
+        return cls(
+            config=json.dumps(config.to_json()), hang_seconds=settings.hang_seconds,
+            drain_seconds=settings.drain_seconds, jobs_at_once=settings.jobs_at_once, cpus=settings.ray_cpus, gpus=gpus,
+            replicas=settings.ray_replicas, max_replicas=max(settings.ray_replicas, settings.ray_max_replicas or 0),
+        )  # fmt: skip
+
     @property
     def name(self) -> str:
         """The deployment's name, the same for all servers of one version with the same settings."""
@@ -70,6 +89,10 @@ class State:
     starting: int = 0
     failed: bool = False
     message: str = ""
+
+
+class NotDeployedError(Exception):
+    """The workers are not on the cluster, and others are to bring them there."""
 
 
 def connect(address: str | None) -> None:
@@ -96,6 +119,13 @@ def disconnect(*, own: bool) -> None:
     ray.shutdown()
 
 
+def gpus_of(settings: Settings) -> float:
+    """GPUs of each replica; none on a cluster that has none, unless the settings name one."""
+    if settings.devices == "cpu" or (settings.devices == "auto" and not has_gpus()):
+        return 0.0
+    return settings.ray_gpus
+
+
 def has_gpus() -> bool:
     """Whether any machine of the cluster has a GPU."""
     return float(ray.cluster_resources().get("GPU", 0.0)) > 0.0
@@ -108,15 +138,43 @@ def deploy(deployment: Deployment) -> DeploymentHandle[Any]:
     and its servers have no workers from then on.
     """
     with _one_at_a_time(deployment.name):
-        application = serve.status().applications.get(APPLICATION)
-        if application is None or deployment.name not in application.deployments:
+        if not _deployed(deployment.name):
             serve.start(proxy_location="Disabled")
-            target = serve.RunTarget(_bound(deployment), name=APPLICATION, route_prefix=None)
+            target = serve.RunTarget(bound(deployment), name=APPLICATION, route_prefix=None)
             serve.run_many([target], wait_for_applications_running=False)
+    return _handle()
+
+
+def found(deployment: Deployment) -> DeploymentHandle[Any]:
+    """The handle of the deployment that somebody else has made.
+
+    Raises:
+        NotDeployedError: nobody has, or it is of another version or of other settings.
+    """
+    if not _deployed(deployment.name):
+        others = ", ".join(_deployments())
+        raise NotDeployedError(
+            f"the deployment {deployment.name} is not on the cluster"
+            + (f", but {others}: of another version, or of other settings" if others else " yet")
+        )
+    return _handle()
+
+
+def _deployed(name: str) -> bool:
+    return name in _deployments()
+
+
+def _deployments() -> list[str]:
+    application = serve.status().applications.get(APPLICATION)
+    return [] if application is None else sorted(application.deployments)
+
+
+def _handle() -> DeploymentHandle[Any]:
     return serve.get_app_handle(APPLICATION).options(method_name="run", stream=True)
 
 
-def _bound(deployment: Deployment) -> serve.Application:
+def bound(deployment: Deployment) -> serve.Application:
+    """The deployment as Ray Serve takes it."""
     scaling: dict[str, Any] = {"num_replicas": deployment.replicas}
     if deployment.max_replicas > deployment.replicas:
         scaling = {
@@ -137,19 +195,21 @@ def _bound(deployment: Deployment) -> serve.Application:
         graceful_shutdown_timeout_s=deployment.drain_seconds,
         **scaling,
     )(Replica)
-    bound: serve.Application = decorated.bind(deployment.config, deployment.hang_seconds)
-    return bound
+    application: serve.Application = decorated.bind(deployment.config, deployment.hang_seconds)
+    return application
 
 
 def state(name: str) -> State:
     """How a deployment is."""
     application = serve.status().applications.get(APPLICATION)
-    found = None if application is None else application.deployments.get(name)
-    if application is None or found is None:
+    deployed = None if application is None else application.deployments.get(name)
+    if application is None or deployed is None:
         return State(failed=application is not None, message="another server has deployed other workers")
-    running = found.replica_states.get("RUNNING", 0)
+    running = deployed.replica_states.get("RUNNING", 0)
     failed = not running and "FAILED" in str(application.status)
-    return State(running, sum(found.replica_states.values()) - running, failed, found.message or application.message)
+    return State(
+        running, sum(deployed.replica_states.values()) - running, failed, deployed.message or application.message
+    )
 
 
 @contextmanager

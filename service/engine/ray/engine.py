@@ -19,7 +19,6 @@ from service.engine.supervisor import ENDS
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.threads import Threads
-from service.worker.config import WorkerConfig
 
 if TYPE_CHECKING:
     from service.engine.ray import cluster
@@ -193,6 +192,8 @@ class RayEngine:
 
     async def _keep(self) -> None:
         """Connect, deploy, and look after the replicas' number."""
+        from service.engine.ray import cluster
+
         while True:
             try:
                 name = await self._deploy()
@@ -200,8 +201,10 @@ class RayEngine:
                     await self._look(name)
                     await asyncio.sleep(LOOK_SECONDS)
             except Exception as error:
-                log.error("the Ray cluster: %s; asking again in %g s", str(error).partition("\n")[0], AGAIN_SECONDS)
-                self._state, self._detail = None, "the Ray cluster does not answer"
+                word = str(error).partition("\n")[0]
+                log.error("the Ray cluster: %s; asking again in %g s", word, AGAIN_SECONDS)
+                waits = isinstance(error, cluster.NotDeployedError)
+                self._state, self._detail = None, word if waits else "the Ray cluster does not answer"
                 self.on_change()
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -212,29 +215,10 @@ class RayEngine:
             await self._threads(cluster.connect, self._settings.ray_address)
             self._connected = True
             _take_back_signals()
-        deployment = self._deployment(await self._gpus())
-        self._handle = await self._threads(cluster.deploy, deployment)
+        gpus = await self._threads(cluster.gpus_of, self._settings)
+        deployment = cluster.Deployment.of(self._settings, self._blob_url, gpus, self._loader)
+        self._handle = await self._threads(cluster.deploy if self._settings.ray_deploys else cluster.found, deployment)
         return deployment.name
-
-    async def _gpus(self) -> float:
-        """Of each replica."""
-        from service.engine.ray import cluster
-
-        devices = self._settings.devices
-        if devices == "cpu" or (devices == "auto" and not await self._threads(cluster.has_gpus)):
-            return 0.0
-        return self._settings.ray_gpus
-
-    def _deployment(self, gpus: float) -> cluster.Deployment:
-        from service.engine.ray import cluster
-
-        s = self._settings
-        config = WorkerConfig.of(s, "cuda:0" if gpus else "cpu", self._blob_url, self._loader)
-        return cluster.Deployment(
-            config=json.dumps(config.to_json()), hang_seconds=s.hang_seconds, drain_seconds=s.drain_seconds,
-            jobs_at_once=s.jobs_at_once, cpus=s.ray_cpus, gpus=gpus, replicas=s.ray_replicas,
-            max_replicas=max(s.ray_replicas, s.ray_max_replicas or 0),
-        )  # fmt: skip
 
     async def _look(self, name: str) -> None:
         from service.engine.ray import cluster

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,16 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
 @pytest.fixture(scope="session")
 def cluster(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Address and first process of a Ray cluster of two nodes."""
+    with ray_cluster(tmp_path_factory.mktemp("ray"), bucket) as found:
+        yield found
+
+
+@contextmanager
+def ray_cluster(folder: Path, bucket: Bucket) -> Iterator[tuple[str, int]]:
+    """Address and first process of another."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs Ray: pip install 'pellucid[ray]'")
     command = [sys.executable, str(Path(__file__).with_name("cluster.py"))]
-    folder = tmp_path_factory.mktemp("ray")
     with (
         open(folder / "log", "wb") as log,
         subprocess.Popen(

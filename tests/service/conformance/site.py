@@ -185,8 +185,8 @@ class Site:
     def home(self) -> Server:
         return self.servers[0]
 
-    def start(self, **settings: str) -> Server:
-        """Another server process, as on a machine of its own."""
+    def start(self, *, ready: bool = True, **settings: str) -> Server:
+        """Another server process, as on a machine of its own, once it is ready."""
         folder = self.folder / f"server-{len(self.servers)}"
         folder.mkdir()
         command = [sys.executable, str(Path(__file__).with_name("server.py")), "serve", "--port", "0"]
@@ -202,7 +202,8 @@ class Site:
             return found and found[1]
 
         server.client = httpx.Client(base_url=until(address, "an address"), timeout=PATIENCE)
-        until(lambda: _ready(server), f"readiness\n{server.log[-3000:]}")
+        if ready:
+            until(lambda: _ready(server), f"readiness\n{server.log[-3000:]}")
         return server
 
     def second(self) -> Server:

@@ -1,13 +1,18 @@
-"""A cluster that is full answers 503 and loses nothing; a deployment that may grow does."""
+"""A full cluster's server answers 503 and loses nothing; a deployment may grow, and may be somebody else's."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service.conformance.site import Server, Site, picture, until
+from tests.service.conformance.conftest import ray_cluster
+from tests.service.conformance.site import Server, Site, environment, picture, until
+from tests.service.servers import Bucket
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +77,28 @@ def test_a_deployment_grows_under_load(tmp_path: Path) -> None:
             server.until(job_id, "succeeded")
     finally:
         site.stop()
+
+
+def test_workers_that_a_rayservice_deploys_are_waited_for_and_used(tmp_path: Path, bucket: Bucket) -> None:
+    shared = {"blob_url": bucket.url, "devices": "cpu", "jobs_at_once": 2, "ray_cpus": 0.5, "log_format": "text"}
+    with ray_cluster(tmp_path, bucket) as (address, _):
+        settings = {f"PELLUCID_{name.upper()}": str(value) for name, value in shared.items()} | {
+            "PELLUCID_ENGINE": "ray",
+            "PELLUCID_RAY_ADDRESS": address,
+            "PELLUCID_RAY_DEPLOYS": "off",
+            **bucket.environment,
+        }
+        site = Site("ray", tmp_path, settings)
+        try:
+            server = site.start(ready=False)
+            until(lambda: "is not on the cluster" in server.log, "that it waits")
+            unready = server.client.get("/readyz?verbose")
+            assert unready.status_code == 503
+            assert "is not on the cluster" in unready.text
+            assert post(server, 0).json()["code"] == "starting"
+            command = [sys.executable, "-m", "tests.service.conformance.deploying", address, json.dumps(shared)]
+            subprocess.run(command, check=True, env=environment(**bucket.environment), capture_output=True)
+            until(lambda: server.client.get("/readyz").status_code == 200, "readiness")
+            server.until(server.submit(), "succeeded")
+        finally:
+            site.stop()

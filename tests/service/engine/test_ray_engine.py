@@ -173,21 +173,21 @@ def test_stopping_waits_for_what_runs_and_interrupts_the_rest(tmp_path: Path) ->
 
 
 def test_servers_of_the_same_settings_share_a_deployment_and_others_do_not(tmp_path: Path) -> None:
-    one, same = (engine(tmp_path)._deployment(0.0) for _ in range(2))
-    other = RayEngine(Settings(data_dir=tmp_path, engine="ray", jobs_at_once=3), str(tmp_path))._deployment(0.0)
-    assert isinstance(one, Deployment)
+    settings = Settings(data_dir=tmp_path, engine="ray", jobs_at_once=2)
+    one, same = (Deployment.of(settings, "s3://bucket", 0.0) for _ in range(2))
+    other = Deployment.of(Settings(data_dir=tmp_path, engine="ray", jobs_at_once=3), "s3://bucket", 0.0)
     assert one.name == same.name != other.name
     assert (one.gpus, one.cpus, one.replicas, one.max_replicas) == (0.0, 1.0, 1, 1)
     assert json.loads(one.config)["device"] == "cpu"
-    assert json.loads(engine(tmp_path)._deployment(0.5).config)["device"] == "cuda:0"
+    assert json.loads(Deployment.of(settings, "s3://bucket", 0.5).config)["device"] == "cuda:0"
 
 
 def test_replicas_get_what_the_settings_say(tmp_path: Path) -> None:
     settings = Settings(
         data_dir=tmp_path, engine="ray", jobs_at_once=8, ray_replicas=2, ray_max_replicas=5, ray_gpus=0.5, ray_cpus=2.0
     )
-    asked = RayEngine(settings, str(tmp_path))._deployment(0.5)
-    deployment = cluster._bound(asked)._bound_deployment
+    asked = Deployment.of(settings, str(tmp_path), 0.5)
+    deployment = cluster.bound(asked)._bound_deployment
     assert deployment.name == asked.name
     assert deployment.ray_actor_options == {"num_cpus": 2.0, "num_gpus": 0.5}
     assert deployment.max_ongoing_requests == 8
@@ -195,7 +195,8 @@ def test_replicas_get_what_the_settings_say(tmp_path: Path) -> None:
     assert config.graceful_shutdown_timeout_s == settings.drain_seconds
     scaling = config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 6.0)
-    fixed = cluster._bound(engine(tmp_path)._deployment(0.0))._bound_deployment
+    one = Deployment.of(Settings(data_dir=tmp_path, engine="ray"), str(tmp_path), 0.0)
+    fixed = cluster.bound(one)._bound_deployment
     assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (1, None)
 
 
