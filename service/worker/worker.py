@@ -25,6 +25,7 @@ from service.worker.config import WorkerConfig
 from service.worker.device import Device, DeviceLostError, StarvedError
 from service.worker.faults import Fault, classify, failure
 from service.worker.job import Key, WorkerJob
+from service.worker.pools import make_pools
 from service.worker.priors import Priors
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class DeviceWorker:
         self._jobs: dict[Key, WorkerJob] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._in_pools: dict[WorkerJob, float] = {}
-        self._decoding, self._encoding, self._stepping = (
-            ThreadPoolExecutor(POOL_THREADS, thread_name_prefix=name) for name in ("decode", "encode", "data step")
+        self._decoding, self._encoding, self._stepping = make_pools(
+            ("decode", "encode", "data step"), POOL_THREADS, single=config.device.startswith("cpu")
         )
         # One thread: networks of one prior are not called twice at a time, and jobs with such priors take turns.
         self._enlarging = ThreadPoolExecutor(1, thread_name_prefix="enlarge")
