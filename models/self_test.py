@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +89,11 @@ def fitting(pictures: Sequence[Tensor], info: PriorInfo) -> list[Tensor]:
     ]
 
 
+def tested_levels(info: PriorInfo) -> tuple[int, ...]:
+    """Those of `LEVELS` that a prior was trained on."""
+    return tuple(level for level in LEVELS if info.sigma_min <= level / 127.5 <= info.sigma_max)
+
+
 @torch.no_grad()
 def self_test(denoiser: Denoiser, pictures: Sequence[Tensor], info: PriorInfo, seed: int = 0) -> SelfTest:
     """How much nearer a prior's estimates are to photographs than noisy ones are.
@@ -102,10 +106,8 @@ def self_test(denoiser: Denoiser, pictures: Sequence[Tensor], info: PriorInfo, s
     """
     gains = {}
     generator = torch.Generator().manual_seed(seed)
-    for level in LEVELS:
+    for level in tested_levels(info):
         sigma = level / 127.5
-        if not info.sigma_min <= sigma <= info.sigma_max:
-            continue
         before = after = 0.0
         for picture in pictures:
             noise = torch.randn(picture.shape, generator=generator)
@@ -124,23 +126,34 @@ def table_sigmas(info: PriorInfo, levels: int = TABLE_LEVELS) -> tuple[float, ..
 
 
 def measure_table(
-    denoiser: Denoiser,
-    pictures: Sequence[Tensor],
-    info: PriorInfo,
-    levels: int = TABLE_LEVELS,
-    on_call: Callable[[], Any] | None = None,
+    denoiser: Denoiser, pictures: Sequence[Tensor], info: PriorInfo, levels: int = TABLE_LEVELS
 ) -> ErrorTable:
     """v(sigma) of a prior on photographs; see `models.error_table.measure_error_table`."""
+    return measure_error_table(denoiser, pictures, table_sigmas(info, levels))
 
-    class Counted:
-        info = denoiser.info
 
-        def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-            if on_call is not None:
-                on_call()
-            return denoiser(x, sigma)
+class Counted:
+    """A denoiser that tells of its calls.
 
-    return measure_error_table(Counted(), pictures, table_sigmas(info, levels))
+    Args:
+        denoiser: answers.
+        pictures: that it will be tested and measured on.
+        levels: of its error table.
+        on_call: told, before every call, how many were made and how many there will be.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, pictures: Sequence[Tensor], levels: int, on_call: Callable[[int, int], None]
+    ) -> None:
+        self.info = denoiser.info
+        self._denoiser, self._on_call = denoiser, on_call
+        self.done, self.total = 0, (len(tested_levels(denoiser.info)) + max(2, levels)) * len(pictures)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise."""
+        self._on_call(self.done, self.total)
+        self.done += 1
+        return self._denoiser(x, sigma)
 
 
 def _tensor(picture: Image.Image) -> Tensor:

@@ -45,15 +45,17 @@ class Restoration:
         self.plan = TASKS[task](Source(**picture.source()), settings, prior)
         self.calls = 0
         self._moments = Moments()
+        self._assumed: list[str] = []
 
     def sampling(self) -> Sampling:
         """The denoiser calls of all samples, one sample after the other, counted as one run; returns their mean.
 
         May be called again to start anew: the same calls follow, and the earlier generator must not be used any more.
         """
-        self.calls, self._moments = 0, Moments()
+        self.calls, self._moments, self._assumed = 0, Moments(), []
         for index in range(self.settings.samples):
-            problem = Problem(self.plan.y, self.plan.degradation, self.prior, RowNoise(self.settings.seed, [index]))
+            noise = RowNoise(self.settings.seed, [index])
+            problem = Problem(self.plan.y, self.plan.degradation, self.prior, noise, self._assumed)
             self._moments.add((yield from self._counted(self.plan.sampler(problem))))
         return self._moments.mean
 
@@ -99,7 +101,7 @@ class Restoration:
         if settings.strength < 1.0:
             given = self.picture.image if plan.baseline is None else plan.baseline()
             restored = torch.lerp(given, restored, settings.strength)
-        warnings = [*self.picture.warnings, *plan.warnings]
+        warnings = [*self.picture.warnings, *plan.warnings, *self._assumed]
         report = describe(
             self.task, settings, self.prior, self.calls, seconds,
             found=plan.found, effective=plan.effective, warnings=warnings,

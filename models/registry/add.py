@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import UnsupportedNetworkError
 from models.registry.facts import NAME, TABLE_FILE, PriorFacts, file_facts
-from models.registry.places import installed, list_known, private_folder
-from models.registry.pull import describe, locked, prepare_folder, publish
+from models.registry.places import installed, list_known
+from models.registry.pull import locked, prepare_folder, publish
 from restore.errors import OutputError, ParameterError, PriorError
 
 if TYPE_CHECKING:
@@ -111,54 +111,6 @@ def add(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return Added(published, loaded.found, loaded.assumed, test)
-
-
-def measure(
-    name: str,
-    *,
-    photographs: Path | None = None,
-    device: str = "auto",
-    levels: int | None = None,
-    on_stage: Say | None = None,
-) -> tuple[PriorFacts, SelfTest]:
-    """Test a prior that was pulled, or added before, and measure its error at each noise level.
-
-    Args:
-        name: of an installed prior of the user's.
-        photographs: see `add`.
-        device: see `add`.
-        levels: see `add`.
-        on_stage: see `add`.
-
-    Raises:
-        PriorError: it came with the package, measured; or see `models.registry.open_prior`.
-        SelfTestError: it does not denoise; nothing is changed.
-    """
-    from models.error_table import save_error_table
-    from models.registry import choose_device, open_prior, tiled, verify
-    from models.self_test import TABLE_LEVELS, fitting, measure_table, self_test
-    from models.self_test import photographs as read_photographs
-
-    facts = verify(name)
-    if facts.folder.parent != private_folder():
-        raise PriorError(f"the prior {name!r} came with the package, and was measured")
-    say = on_stage or (lambda _: None)
-    loaded = open_prior(name)
-    pictures = fitting(read_photographs(photographs) if photographs else read_photographs(), loaded.info)
-    denoiser = tiled(loaded, device=choose_device(device), runtime="torch", precision="fp32")
-    say("testing it on noisy photographs")
-    test = self_test(denoiser, pictures, loaded.info)
-    test.check(name)
-    say("measuring its error at each noise level")
-    table = measure_table(denoiser, pictures, loaded.info, levels or TABLE_LEVELS)
-    with locked(prepare_folder(), name):
-        facts, path = verify(name), facts.folder / TABLE_FILE
-        fresh = path.with_suffix(".new")
-        save_error_table(table, fresh)
-        fresh.replace(path)
-        files = facts.files | {TABLE_FILE: file_facts(path)}
-        scores = facts.scores | {"self-test": {str(level): gain for level, gain in test.gains.items()}}
-        return describe(replace(facts, files=files, scores=scores)), test
 
 
 def check_name(name: str) -> None:

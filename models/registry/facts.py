@@ -91,6 +91,11 @@ class PriorFacts:
         return f"sha256:{sha256}" if sha256 else ""
 
     @property
+    def measured(self) -> bool:
+        """Whether v(sigma) is known, or not needed: what only enlarges does not weigh its error."""
+        return self.scale is not None or TABLE_FILE in self.files
+
+    @property
     def bytes(self) -> int | None:
         """Size of all files; None while unknown."""
         sizes = [entry.get("bytes") for entry in self.files.values()]

@@ -31,7 +31,14 @@ def transitions(sigmas: Sequence[float]) -> Iterator[tuple[int, float, float]]:
 
 
 def variance(problem: Problem, x: Tensor, sigma: float) -> Tensor:
-    """v(sigma) of the prior, [N]."""
+    """v(sigma) of the prior, [N]; where nobody measured a network's, that it was assumed is noted."""
+    if problem.prior.error_table is None and problem.prior.runtime:
+        said = (
+            f"nobody has measured the error of the prior {problem.prior.name!r}; that of a white Gaussian one was "
+            "assumed, which weighs it worse against the picture; pellucid models measure (or add) measures it"
+        )
+        if said not in problem.assumed:
+            problem.assumed.append(said)
     return problem.prior.variance(x.new_full((x.shape[0],), sigma))
 
 

@@ -63,9 +63,11 @@ class Problem:
         degradation: owns forward, adjoint, noise, initial estimate and gain step.
         prior: facts of the prior that will answer.
         noise: source of every random number the sampler uses.
+        assumed: sentences on what had to be taken for true on the way; for the report.
     """
 
     y: Tensor
     degradation: Degradation
     prior: PriorInfo
     noise: RowNoise = field(default_factory=lambda: RowNoise(0, [0]))
+    assumed: list[str] = field(default_factory=list)

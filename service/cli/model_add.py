@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from service.cli.measuring import measuring, say_gains
 from service.cli.model_files import OPTION, described, read_options
 
 PHOTOGRAPHS = click.option(
@@ -71,8 +72,7 @@ def add(
     click.echo(added.facts.name)
     for sentence in added.found:
         click.echo(f"    found       {sentence}")
-    for level, gain in added.test.gains.items():
-        click.echo(f"    self-test   noise {level}: {gain:+.1f} dB")
+    say_gains(added.test)
     for key, value in described(added.facts).items():
         if key not in ("commercial", "notes", "citation"):
             click.echo(f"    {key:<12}{value}")
@@ -89,13 +89,9 @@ def measure(name: str, photographs: Path | None, device: str, levels: int | None
 
     Restorations weigh a measured prior better against the picture.
     """
-    from models.registry.add import measure as test_and_measure
+    from models.registry.measuring import measure as test_and_measure
 
-    def say(words: str) -> None:
-        if not quiet:
-            click.echo(f"pellucid: {words}", err=True)
-
-    facts, test = test_and_measure(name, photographs=photographs, device=device, levels=levels, on_stage=say)
+    with measuring(quiet) as on_call:
+        facts, test = test_and_measure(name, photographs=photographs, device=device, levels=levels, on_call=on_call)
     click.echo(facts.name)
-    for level, gain in test.gains.items():
-        click.echo(f"    self-test   noise {level}: {gain:+.1f} dB")
+    say_gains(test)

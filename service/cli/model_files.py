@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restore.errors import ParameterError
+from service.cli.measuring import MEASURE, measuring, say_gains
 
 if TYPE_CHECKING:
     from models.loaders.loaded import LoadOptions
@@ -44,9 +45,10 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Fetch it anew even if it is there.")
 @click.option("--mirror", "mirrors", metavar="URL", multiple=True, help="A folder with NAME/FILE in it, tried first.")
+@MEASURE
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def pull(name: str, force: bool, mirrors: tuple[str, ...], quiet: bool) -> None:
-    """Fetch a known prior; go on where an earlier pull ended.
+def pull(name: str, force: bool, mirrors: tuple[str, ...], wanted: bool, quiet: bool) -> None:
+    """Fetch a known prior; go on where an earlier pull ended. Then it is tested and measured, unless it was.
 
     PELLUCID_MIRRORS lists more mirrors, PELLUCID_HUB another address of the hub, PELLUCID_PRIORS the folder for priors;
     with PELLUCID_OFFLINE=1 no connection is opened.
@@ -73,19 +75,44 @@ def pull(name: str, force: bool, mirrors: tuple[str, ...], quiet: bool) -> None:
         click.echo(
             "pellucid: nobody had published the sha256 of every file; they are registered as they came", err=True
         )
+    if facts.measured:
+        return
+    if wanted:
+        _measure(name, quiet)
+    elif not quiet:
+        click.echo(f"pellucid: not measured; pellucid models measure {name} does it", err=True)
+
+
+def _measure(name: str, quiet: bool) -> None:
+    from models.errors import SelfTestError
+    from models.registry.measuring import measure
+
+    try:
+        with measuring(quiet) as on_call:
+            _, test = measure(name, on_call=on_call)
+    except SelfTestError as error:
+        raise SelfTestError(
+            f"{error}. It was fetched and stays, unmeasured; pellucid models measure {name} --photographs FOLDER "
+            "tests it on pictures like yours"
+        ) from error
+    say_gains(test)
 
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @OPTION
-def convert(source: Path, target: Path, options: tuple[str, ...]) -> None:
+@MEASURE
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def convert(source: Path, target: Path, options: tuple[str, ...], wanted: bool, quiet: bool) -> None:
     """Write the checkpoint SOURCE as a folder TARGET: configuration and safetensors, nothing left to guess.
 
-    What has diffusers' own architecture opens in diffusers as well.
+    What has diffusers' own architecture opens in diffusers as well. What was written is tested and measured.
     """
+    from models.errors import SelfTestError
     from models.loaders import load
     from models.loaders.converted import save
+    from models.registry.measuring import measure_folder
 
     loaded = load(source, target.name, read_options(options))
     save(loaded, target)
@@ -94,6 +121,14 @@ def convert(source: Path, target: Path, options: tuple[str, ...]) -> None:
     for sentence in loaded.assumed:
         click.echo(f"assumed: {sentence}")
     click.echo(f"{target}: {loaded.family}, {loaded.parameters:,} parameters")
+    if not wanted:
+        return
+    try:
+        with measuring(quiet) as on_call:
+            test = measure_folder(target, on_call=on_call)
+    except SelfTestError as error:
+        raise SelfTestError(f"{error}. It was written, unmeasured") from error
+    say_gains(test)
 
 
 @click.command()
@@ -144,6 +179,7 @@ def described(facts: PriorFacts) -> dict[str, str]:
         "revision": source.get("revision", ""),
         "files": ", ".join(facts.files),
         "bytes": _size(facts.bytes),
+        "measured": "" if not facts.digest or facts.scale else "yes" if facts.measured else _unmeasured(facts.name),
         "digest": facts.digest or "unknown until first pull",
         "hashes": "" if hashes or not facts.digest else "of some files unknown until first pull",
         "enlarges": f"{facts.scale} times, in {facts.steps} steps unless told otherwise" if facts.scale else "",
@@ -156,6 +192,10 @@ def described(facts: PriorFacts) -> dict[str, str]:
         "assumed": "; ".join(facts.assumed),
     }
     return {key: value for key, value in rows.items() if value}
+
+
+def _unmeasured(name: str) -> str:
+    return f"no: restorations assume its error; pellucid models measure {name}"
 
 
 def _size(size: int | None) -> str:

@@ -112,8 +112,12 @@ def _model(facts: Any, given: Parts, here: bool, pull: Pull | None = None) -> Mo
     default = facts.name == default_prior(given.settings)
     ready = any(device.state == "ready" for device in given.service.engine.status())
     failed = pull.error if pull is not None else ""
-    pulling = pull is not None and not failed and not here
-    state = "installed" if here else "failed" if failed else "pulling" if pulling else "available"
+    working = pull if pull is not None and not failed else None
+    measuring = working is not None and here
+    if here:
+        state = "measuring" if measuring else "installed"
+    else:
+        state = "failed" if failed else "available" if working is None else "pulling"
     return Model(
         name=facts.name,
         kind=getattr(facts, "kind", "prior"),
@@ -123,8 +127,10 @@ def _model(facts: Any, given: Parts, here: bool, pull: Pull | None = None) -> Mo
         digest=facts.digest,
         state=state,
         size=facts.bytes,
-        received=pull.received if pulling and pull is not None else None,
-        error=(failed or None) if state == "failed" else None,
+        received=working.received if working is not None and not here else None,
+        measured=here and facts.measured,
+        measuring=working.measured or 0.0 if working is not None and measuring else None,
+        error=failed or None,
         parameters=facts.parameters,
         runtime=given.settings.runtime,
         default=default,
@@ -189,28 +195,36 @@ async def get_model(request: Request, name: Name) -> Response:
     "",
     response_model=Model,
     status_code=202,
-    summary="Fetch a known prior",
+    summary="Fetch a known prior, and measure it",
     responses=described({200: HEADERS["id"], 202: HEADERS["pulling"]}, 400, 406, 409, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/PullRequest"}}}}
     },
 )
 async def pull_model(request: Request) -> Response:
-    """Needs a key with the scope admin. 202: it is being fetched, GET the prior tells how far; 200: it is there."""
+    """Needs a key with the scope admin. 202: it is being fetched, and then tested and measured on the server's CPU,
+    GET the prior tells how far; 200: it is there, and measured. It can be used meanwhile, with a warning."""
     require_json(request)
     _check_operator(request)
     given = parts(request)
     check_open(given)
-    name = await _named(request)
+    asked = await _asked(request)
+    name = asked.name
     installed = await to_thread.run_sync(installed_facts)
     if name in installed:
-        return Response(_model(installed[name], given, True).model_dump_json(), 200, media_type=JSON)
+        pull = None
+        if asked.measure and not installed[name].measured:
+            pull = given.pulls.start(name)
+        body = _model(installed[name], given, True, pull).model_dump_json()
+        if pull is None:
+            return Response(body, 200, media_type=JSON)
+        return Response(body, 202, {"Location": f"/v1/models/{name}"}, JSON)
     known = await to_thread.run_sync(_known)
     if name not in known:
         raise Problem(Code.UNKNOWN_PRIOR, f"no prior called {name!r} can be pulled; there are {', '.join(known)}")
     if given.settings.offline:
         raise Problem(Code.OFFLINE, "this server opens no connection to the outside; install the prior by hand")
-    pull = given.pulls.start(name)
+    pull = given.pulls.start(name, asked.measure)
     body = _model(known[name], given, False, pull).model_dump_json()
     return Response(body, 202, {"Location": f"/v1/models/{name}"}, JSON)
 
@@ -241,8 +255,8 @@ async def remove_model(request: Request, name: Name) -> Response:
     return Response(None, 204)
 
 
-async def _named(request: Request) -> str:
-    """The name in the body of a request to pull.
+async def _asked(request: Request) -> PullRequest:
+    """The body of a request to pull.
 
     Raises:
         Problem: UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, MALFORMED_REQUEST, INVALID_PARAMETER.
@@ -251,7 +265,7 @@ async def _named(request: Request) -> str:
         raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, 'send JSON: {"name": "..."}')
     body = await receive(request, LARGEST_REQUEST)
     try:
-        return PullRequest.model_validate_json(body.read("json"), strict=True).name
+        return PullRequest.model_validate_json(body.read("json"), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         if found[0]["type"] == "json_invalid":

@@ -13,7 +13,9 @@ class PullRequest(Given):
     """A prior to fetch."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$", examples=["ddpm-cifar10-32"])
-    """Of the catalogue (GET /v1/models?known=true)."""
+    """Of the catalogue (GET /v1/models?known=true), or of one that is here and was not measured."""
+    measure: bool = True
+    """Test it on photographs and measure its error at each noise level, by which restorations weigh it."""
 
 
 class Model(Answered):
@@ -31,14 +33,19 @@ class Model(Answered):
     """SPDX names for code and weights."""
     digest: str
     """sha256 of the weights; empty while nobody knows it."""
-    state: Literal["installed", "available", "pulling", "failed"]
-    """available: known, but not on this server; failed: the last attempt to fetch it."""
+    state: Literal["installed", "available", "pulling", "measuring", "failed"]
+    """available: known, but not on this server; measuring: installed, and being measured; failed: the last attempt to
+    fetch it."""
     size: int | None = Field(ge=0)
     """Bytes of all its files; null while unknown."""
     received: int | None = Field(ge=0)
     """Bytes of the present file that have arrived, of a prior that is being pulled."""
+    measured: bool
+    """Whether it was tested and its error measured, where that matters; otherwise one is assumed, and answers warn."""
+    measuring: float | None = Field(ge=0.0, le=1.0)
+    """How much of the measuring is done."""
     error: str | None
-    """Why a pull failed: a code; the server's log says more."""
+    """Why it could not be fetched, or measured: a code; the server's log says more."""
     parameters: int = Field(ge=0)
     """Number of weights."""
     runtime: str

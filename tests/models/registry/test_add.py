@@ -12,7 +12,8 @@ from models.guided_unet import GuidedUNet, GuidedUNetConfig
 from models.loaders.loaded import LoadOptions
 from models.loaders.parametrisation import parametrised
 from models.registry import check_files, file_sha256, load_denoiser, prior_facts
-from models.registry.add import add, measure
+from models.registry.add import add
+from models.registry.measuring import measure, measure_folder
 from models.registry.pull import describe, remove
 from models.self_test import photographs
 from restore.errors import CorruptWeightsError, ParameterError, PriorError, UnknownPriorError
@@ -179,3 +180,25 @@ def test_a_pulled_prior_is_measured_afterwards(denoising, private, monkeypatch):
     monkeypatch.setattr(self_test, "self_test", lambda *_: self_test.SelfTest({25: -1.0}))
     with pytest.raises(SelfTestError):
         measure("mine", device="cpu")
+
+
+def test_who_uses_one_that_was_not_measured_is_told_what_was_assumed(denoising, tmp_path):
+    from models.loaders import converted, load
+    from models.registry import load_folder
+    from restore import Restorer
+
+    converted.save(load(denoising, "mine", OPTIONS), tmp_path / "mine")
+    picture = (photographs()[0][None, :, :24, :24] + 1) / 2
+
+    def warnings(task, **given):
+        restorer = Restorer(load_folder(tmp_path / "mine", device="cpu", runtime="torch"))
+        return restorer.restore(picture, task, **given).report["warnings"]
+
+    (said,) = warnings("super-resolve", scale=2, noise=0, steps=2, samples=2)
+    assert "nobody has measured the error of the prior 'mine'" in said and "white Gaussian" in said
+    assert warnings("denoise", noise=20) == []  # does not weigh the prior against the picture
+    calls = []
+    measure_folder(tmp_path / "mine", device="cpu", on_call=lambda *told: calls.append(told))
+    assert warnings("super-resolve", scale=2, noise=0, steps=2) == []
+    done, totals = zip(*calls, strict=True)
+    assert done == tuple(range(totals[0])) and set(totals) == {(4 + self_test.TABLE_LEVELS) * 3}

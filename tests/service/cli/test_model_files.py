@@ -8,6 +8,8 @@ import pytest
 import torch
 from click.testing import Result
 
+from tests.models.registry.weights_server import WeightsServer
+
 Run = Callable[..., Result]
 Picture = Callable[..., Path]
 
@@ -49,17 +51,51 @@ def test_pull_offline_ends_with_3_and_one_line(run: Run, picture: Picture, tmp_p
 
 def test_convert_leaves_nothing_to_guess(run: Run, picture: Picture, checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "converted"
-    done = run("models", "convert", checkpoint, target, "--option", "native_size=16", "--option", "heads=1")
+    options = ("--option", "native_size=16", "--option", "heads=1")
+    done = run("models", "convert", checkpoint, target, *options, "--no-measure")
     assert done.exit_code == 0, done.output
     assert "assumed: pictures of 16 pixels, as asked" in done.stdout and str(target) in done.stdout
     assert {path.suffix for path in target.iterdir()} == {".json", ".safetensors"}
     done = run("denoise", picture(), tmp_path / "out.png", "--noise", 20, "--prior", target)
     assert done.exit_code == 0, done.output
+    done = run("models", "convert", checkpoint, tmp_path / "tested", *options)
+    assert done.exit_code == 3 and "does not denoise" in done.stderr and "was written, unmeasured" in done.stderr
+    assert (tmp_path / "tested" / "config.json").is_file() and "testing it on noisy photographs" in done.stderr
     done = run("models", "convert", checkpoint, target)
     assert done.exit_code == 1 and "not empty" in done.stderr
     for bad, words in (("colour=1", "no option 'colour'"), ("heads", "KEY=VALUE"), ("heads=many", "must be int")):
         done = run("models", "convert", checkpoint, tmp_path / "other", "--option", bad)
         assert done.exit_code == 2 and words in done.stderr
+
+
+def test_what_was_pulled_is_measured_unless_told_otherwise(
+    run: Run, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded prior's network in the guise of one that is pulled."""
+    from models import self_test
+    from models.registry import WEIGHTS, places
+
+    monkeypatch.setattr(self_test, "SIDE", 32)
+    monkeypatch.setattr(self_test, "TABLE_LEVELS", 2)
+    monkeypatch.delenv("PELLUCID_OFFLINE")
+    with WeightsServer(WEIGHTS / "photo") as server:
+        facts = json.loads((WEIGHTS / "photo.json").read_text())
+        files = {name: entry for name, entry in facts["files"].items() if name != "error_table.json"}
+        facts |= {"name": "tiny", "family": "Pulled", "files": files, "source": {"url": server.url}}
+        (tmp_path / "catalogue").mkdir()
+        (tmp_path / "catalogue" / "tiny.json").write_text(json.dumps(facts))
+        monkeypatch.setattr(places, "CATALOGUE", tmp_path / "catalogue")
+        done = run("models", "pull", "tiny", "--no-measure")
+        assert done.exit_code == 0, done.output
+        assert "not measured; pellucid models measure tiny" in done.stderr
+        assert "no: restorations assume its error" in run("models", "show", "tiny").stdout
+        done = run("models", "pull", "tiny")
+        assert done.exit_code == 0 and "self-test   noise 25: +" in done.stdout and "testing it on" in done.stderr
+        assert "measured    yes" in run("models", "show", "tiny").stdout
+        assert "self-test" not in run("models", "pull", "tiny").stdout
+        assert (private / "tiny" / "error_table.json").is_file()
+        done = run("models", "pull", "tiny", "--force", "-q")
+        assert done.exit_code == 0 and "testing" not in done.stderr and "self-test" in done.stdout
 
 
 def test_remove_asks_and_leaves_what_came_with_the_package(run: Run) -> None:

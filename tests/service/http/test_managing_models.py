@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from service.protection.keys import Scope, add
 from tests.models.registry.conftest import checkpoint, known, private, server  # noqa: F401
+from tests.models.registry.test_add import OPTIONS, trained
 from tests.service.http.conftest import SECRET, memory, serving
 
 pytestmark = pytest.mark.usefixtures("known")
@@ -45,7 +48,7 @@ def api(tmp_path: Any, tiny_prior: Any, keys: Any) -> Iterator[httpx.Client]:
 
 def settled(api: httpx.Client, name: str = "tiny") -> dict[str, Any]:
     deadline = time.monotonic() + 30
-    while (model := api.get(f"/v1/models/{name}").json())["state"] == "pulling":
+    while (model := api.get(f"/v1/models/{name}").json())["state"] in ("pulling", "measuring"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return dict(model)
@@ -57,14 +60,15 @@ def test_a_prior_is_pulled_listed_and_removed(api: httpx.Client, server: Any, pr
     rows = {m["name"]: m["state"] for m in api.get("/v1/models", params={"known": True}).json()["data"]}
     assert rows == {"photo": "installed", "tiny": "available"}
     server.open.clear()
-    answer = api.post("/v1/models", json={"name": "tiny"})
+    answer = api.post("/v1/models", json={"name": "tiny", "measure": False})
     assert answer.status_code == 202 and answer.headers["Location"] == "/v1/models/tiny"
     assert answer.json()["state"] == "pulling"
-    assert api.post("/v1/models", json={"name": "tiny"}).status_code == 202
+    assert api.post("/v1/models", json={"name": "tiny", "measure": False}).status_code == 202
     server.open.set()
     model = settled(api)
     assert model["state"] == "installed" and model["digest"].startswith("sha256:") and len(server.requests) == 1
-    assert api.post("/v1/models", json={"name": "tiny"}).status_code == 200
+    assert model["measured"] is False and model["error"] is None
+    assert api.post("/v1/models", json={"name": "tiny", "measure": False}).status_code == 200
     assert "tiny" in [m["name"] for m in api.get("/v1/models").json()["data"]]
     assert api.delete("/v1/models/tiny").status_code == 204
     assert not (private / "tiny").exists() and api.get("/v1/models/tiny").json()["state"] == "available"
@@ -77,8 +81,39 @@ def test_a_pull_that_fails_says_so_and_can_be_tried_again(api: httpx.Client, ser
     model = settled(api)
     assert (model["state"], model["error"]) == ("failed", "corrupt_weights")
     server.corrupt = False
-    api.post("/v1/models", json={"name": "tiny"})
+    api.post("/v1/models", json={"name": "tiny", "measure": False})
     assert settled(api)["state"] == "installed"
+
+
+def test_what_was_fetched_is_measured_and_can_be_used_meanwhile(
+    api: httpx.Client,
+    request: pytest.FixtureRequest,
+    private: Any,  # noqa: F811
+) -> None:
+    write, checkpoint = request.getfixturevalue("known"), request.getfixturevalue("checkpoint")  # noqa: F811
+    torch.save(trained("linear", steps=60), checkpoint)
+    file = write() / "tiny.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"options": OPTIONS.given(), "native_size": 32}))
+    assert api.post("/v1/models", json={"name": "tiny"}).status_code == 202
+    seen = set()
+    deadline = time.monotonic() + 60
+    while (model := api.get("/v1/models/tiny").json())["state"] in ("pulling", "measuring"):
+        seen.add(model["state"])
+        assert time.monotonic() < deadline and (model["measuring"] is None) == (model["state"] == "pulling")
+        time.sleep(0.02)
+    assert (model["state"], model["error"], model["measured"], model["measuring"]) == ("installed", None, True, None)
+    assert "measuring" in seen and (private / "tiny" / "error_table.json").is_file()
+    assert set(model["scores"]["self-test"]) == {"10", "25", "50", "100"}
+    assert api.post("/v1/models", json={"name": "tiny"}).status_code == 200
+
+
+def test_one_that_does_not_denoise_is_there_and_says_so(api: httpx.Client) -> None:
+    api.post("/v1/models", json={"name": "tiny"})
+    model = settled(api)
+    assert (model["state"], model["error"], model["measured"]) == ("installed", "self_test", False)
+    assert api.post("/v1/models", json={"name": "tiny"}).json()["state"] == "measuring"
+    assert api.delete("/v1/models/tiny").status_code == 204
+    assert settled(api)["state"] == "available"
 
 
 def test_deleting_stops_a_pull(api: httpx.Client, server: Any, private: Any) -> None:  # noqa: F811
