@@ -66,15 +66,18 @@ class Restorer:
     def from_pretrained(
         cls, prior: str | None = None, *, device: str = "auto", runtime: str = "auto", tile: int | None = None
     ) -> Restorer:
-        """Load a registered prior; the embedded one by default, in tiles that fit into the device's memory.
+        """A registered prior; the embedded one by default, in tiles that fit into the device's memory.
+
+        It is loaded once and kept for later calls, within half of the device's memory
+        (`restore.prior.release_priors` lets go of it).
 
         Raises:
             UnknownPriorError, CorruptWeightsError, RuntimeUnavailableError: see `restore.errors`.
             ParameterError: a tile the prior cannot have.
         """
-        from restore.prior import load_prior
+        from restore.prior import shared_prior
 
-        return cls(load_prior(prior, device=device, runtime=runtime), tile=tile)
+        return cls(shared_prior(prior, device=device, runtime=runtime), tile=tile)
 
     def restore(
         self,

@@ -22,6 +22,7 @@ from models.registry.places import (
     list_known,
     list_priors,
     prior_facts,
+    prior_version,
     private_folder,
 )
 from models.runtime import build, check_runtime
@@ -60,6 +61,7 @@ __all__ = [
     "open_folder",
     "open_prior",
     "prior_facts",
+    "prior_version",
     "private_folder",
     "verify",
 ]

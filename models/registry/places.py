@@ -89,3 +89,18 @@ def prior_facts(name: str | None = None, weights: Path = WEIGHTS) -> PriorFacts:
         )
     known = ", ".join(paths) or "none"
     raise UnknownPriorError(f"no prior is called {name!r}; known priors: {known}")
+
+
+def prior_version(name: str | None = None) -> str:
+    """Of what is registered under a name: changes when a prior is removed and another one added; "" for none.
+
+    Args:
+        name: of the prior; None for the default one.
+    """
+    path = installed().get(DEFAULT if name is None else name)
+    if path is None:
+        return ""
+    try:
+        return f"{path}@{path.stat().st_mtime_ns}"
+    except OSError:
+        return ""

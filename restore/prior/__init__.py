@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from restore.prior.gaussian import GaussianDenoiser, gaussian_posterior, operator_matrix, power_law_spectrum
     from restore.prior.padding import PaddedDenoiser, padded, reflect_pad
     from restore.prior.protocol import Denoiser, ErrorTable, PriorInfo
-    from restore.prior.registry import list_priors, load_prior
+    from restore.prior.registry import list_priors, load_prior, release_priors, shared_prior
     from restore.prior.tiled import TiledCall, TiledDenoiser, Tiling, tile_starts
     from restore.prior.wrappers import EpsilonDenoiser, Network, SampleDenoiser, VelocityDenoiser
 
@@ -22,7 +22,7 @@ _MODULES = {
     "gaussian": ("GaussianDenoiser", "gaussian_posterior", "operator_matrix", "power_law_spectrum"),
     "padding": ("PaddedDenoiser", "padded", "reflect_pad"),
     "protocol": ("Denoiser", "ErrorTable", "PriorInfo"),
-    "registry": ("list_priors", "load_prior"),
+    "registry": ("list_priors", "load_prior", "release_priors", "shared_prior"),
     "tiled": ("TiledCall", "TiledDenoiser", "Tiling", "tile_starts"),
     "wrappers": ("EpsilonDenoiser", "Network", "SampleDenoiser", "VelocityDenoiser"),
 }
@@ -50,6 +50,8 @@ __all__ = [
     "padded",
     "power_law_spectrum",
     "reflect_pad",
+    "release_priors",
+    "shared_prior",
     "tile_starts",
 ]
 

@@ -93,7 +93,10 @@ class Priors:
             PriorError: unknown, damaged, or not for this machine.
         """
         name = name or self._config.prior or ""
-        prior = self._cache.get(Key(name, version="" if self._config.loader else _version(name)))
+        from models.registry import prior_version
+
+        version = "" if self._config.loader else prior_version(name or None)
+        prior = self._cache.get(Key(name, version=version))
         assert prior is not None
         return prior
 
@@ -141,19 +144,6 @@ def _bytes(prior: Loaded | None) -> int:
     return weight_bytes(prior.denoiser if isinstance(prior, Prior) else prior.enlarger) or expected_bytes(
         prior.name or None
     )
-
-
-def _version(name: str) -> str:
-    """Of what the registry describes under a name: changes when a prior is removed and another one added."""
-    from models.registry import DEFAULT, installed
-
-    path = installed().get(name or DEFAULT)
-    if path is None:
-        return ""
-    try:
-        return str(path.stat().st_mtime_ns)
-    except OSError:
-        return ""
 
 
 def _loader(place: str) -> Callable[..., Any]:

@@ -114,3 +114,32 @@ def test_the_embedded_priors_size_is_known_before_and_after():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_half_of_a_devices_memory():
     assert default_limit("cuda:0") == torch.cuda.get_device_properties(0).total_memory // 2
+
+
+def test_the_library_loads_a_prior_once_and_one_that_was_replaced_anew(tmp_path, monkeypatch):
+    import json
+    import shutil
+
+    from models.registry import WEIGHTS
+    from restore import Restorer
+    from restore.prior import release_priors
+
+    monkeypatch.setenv("PELLUCID_PRIORS", str(tmp_path))
+    shutil.copytree(WEIGHTS / "photo", tmp_path / "mine")
+    facts = json.loads((WEIGHTS / "photo.json").read_text()) | {"name": "mine"}
+    (tmp_path / "mine.json").write_text(json.dumps(facts))
+
+    def prior(**given):
+        return Restorer.from_pretrained("mine", device="cpu", runtime="torch:fp32", **given).prior
+
+    first = prior()
+    assert prior() is first
+    assert prior(tile=128).denoiser is first.denoiser
+    (tmp_path / "mine.json").write_text(json.dumps(facts | {"notes": "again"}))
+    second = prior()
+    assert second is not first and prior() is second
+    release_priors()
+    assert prior() is not second
+    with pytest.raises(UnknownPriorError):
+        Restorer.from_pretrained("nobody", device="cpu")
+    release_priors()

@@ -309,3 +309,29 @@ def test_an_unforeseen_error_is_one_line_too(
     assert done.stderr.count("\n") == 1
     monkeypatch.setenv("PELLUCID_DEBUG", "1")
     assert "Traceback" in restoring("denoise", picture(), tmp_path / "out.png").stderr
+
+
+def test_a_folder_of_pictures_loads_the_prior_once(
+    run: Run, tiny_prior: Path, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models import registry
+    from models.registry import load_folder
+    from restore.prior import release_priors
+
+    loads = []
+
+    def counted(*arguments: object, **given: object) -> object:
+        loads.append(arguments)
+        return load_folder(tiny_prior, device="cpu", runtime="torch")
+
+    for name in ("load_denoiser", "load_path"):
+        monkeypatch.setattr(registry, name, counted)
+    for index in range(3):
+        picture(f"in/{index}.png", seed=index)
+    for prior in ([], ["--prior", tiny_prior]):
+        release_priors()
+        loads.clear()
+        done = run("denoise", tmp_path / "in", tmp_path / f"out{len(prior)}", "--noise", 20, "--device", "cpu", *prior)
+        assert done.exit_code == 0, done.output
+        assert len(loads) == 1 and len(list((tmp_path / f"out{len(prior)}").iterdir())) == 3
+    release_priors()
