@@ -67,6 +67,8 @@ def create_app(
             if not parts.drain.over.is_set():
                 await parts.service.drain()
                 parts.drain.over.set()
+            if service is None:  # a given one is its giver's to close
+                await parts.service.close()
             await parts.intake.stop()
             await anyio.to_thread.run_sync(parts.pulls.close)
             parts.drain.restore()
@@ -100,6 +102,8 @@ def _parts(settings: Settings, service: Service | None, intake: Intake | None, m
     from service.http.parts import Parts
     from service.http.pictures import Reader
     from service.http.waiting import Waiters
+    from service.protection.addresses import AddressGuard, networks
+    from service.webhooks.admission import WebhookTargets
 
     if service is None:
         service = import_module("service.application").create_service(settings, metrics, tracing)
@@ -116,6 +120,7 @@ def _parts(settings: Settings, service: Service | None, intake: Intake | None, m
         waiters=Waiters(service, drain),
         reader=Reader(settings, intake, service.store, service.blobs),
         intake_slots=anyio.Semaphore(max(2, os.cpu_count() or 2)),
+        webhooks=WebhookTargets(AddressGuard(settings.offline, networks(settings.allowed_addresses))),
     )
 
 

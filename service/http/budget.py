@@ -20,6 +20,8 @@ CALLS = {
     "colorize": (16, 16),
     "dejpeg": (4, 4),
 }
+#: More than these at fidelity 1 are not made, whatever `steps` says: a mean over a picture's orientations has no more.
+MOST_AT_ONE = {"denoise": 8}
 
 
 def calls(parameters: AnyParameters | AnyRequest, own: int | None = None) -> int:
@@ -30,7 +32,10 @@ def calls(parameters: AnyParameters | AnyRequest, own: int | None = None) -> int
         own: calls that its prior makes where nobody says how many; the task's when None.
     """
     fidelity = parameters.fidelity if parameters.fidelity is not None else float(parameters.samples == 1)
-    return (parameters.steps or own or CALLS[parameters.task][fidelity < 1.0]) * parameters.samples
+    asked = parameters.steps or own or CALLS[parameters.task][fidelity < 1.0]
+    if fidelity == 1.0:
+        asked = min(asked, MOST_AT_ONE.get(parameters.task, asked))
+    return asked * parameters.samples
 
 
 def check(

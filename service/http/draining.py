@@ -50,6 +50,7 @@ class Drain:
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
+        _soften_server()
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             if self._signalled:
@@ -92,6 +93,17 @@ class Drain:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+
+def _soften_server() -> None:
+    """Under the command `uvicorn` nobody but the handler that is replaced here knows the server."""
+    import uvicorn
+
+    from service.http.listening import ListeningServer, soften
+
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if isinstance(server, uvicorn.Server) and not isinstance(server, ListeningServer):
+        soften(server)
 
 
 class LastAnswers:

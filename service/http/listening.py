@@ -8,8 +8,8 @@ request are given a moment for one before they are closed.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 
 import uvicorn
@@ -22,36 +22,57 @@ class ListeningServer(uvicorn.Server):
     """uvicorn's server with a gentler end. Run it with sockets: `server.run(sockets=[listener])`."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        waiting = _accepted(sockets or [])
-        for server in self.servers:
-            server.close()
-        for listener in sockets or []:
-            listener.close()
-        loop = asyncio.get_running_loop()
-        for connection in waiting:
-            with suppress(OSError):  # it has gone meanwhile
-                await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
-        deadline = loop.time() + LINGER_SECONDS
-        while loop.time() < deadline and not self.force_exit and any(map(_is_idle, self.server_state.connections)):
-            await asyncio.sleep(0.02)
+        await _stop_listening(self, sockets or [])
         await super().shutdown(sockets)
 
-    def _protocol(self) -> asyncio.Protocol:
-        config = self.config
-        protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
-            config=config, server_state=self.server_state, app_state=self.lifespan.state
+
+def soften(server: uvicorn.Server) -> None:
+    """Give a server the same end that was made elsewhere, by the command `uvicorn` for one."""
+    abrupt = server.shutdown
+
+    async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+        await _stop_listening(server, sockets or [])
+        await abrupt(sockets)
+
+    server.shutdown = shutdown  # type: ignore[method-assign]
+
+
+async def _stop_listening(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    """Take no new connections, let in those that wait, and linger until none is without an answer, but not for long."""
+    waiting = _closed(server, sockets)
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> asyncio.Protocol:
+        config = server.config
+        made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=server.server_state, app_state=server.lifespan.state
         )
-        return protocol
+        return made
+
+    for connection in waiting:
+        with suppress(OSError):  # it has gone meanwhile
+            await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+    deadline = loop.time() + LINGER_SECONDS
+    while loop.time() < deadline and not server.force_exit and any(map(_is_idle, server.server_state.connections)):
+        await asyncio.sleep(0.02)
 
 
-def _accepted(listeners: Iterable[socket.socket]) -> list[socket.socket]:
-    """The connections that wait in the queues of listening sockets."""
+def _closed(server: uvicorn.Server, sockets: list[socket.socket]) -> list[socket.socket]:
+    """Close the listening sockets; returns the connections that waited in their queues."""
+    listeners = [
+        socket.socket(fileno=os.dup(listener.fileno())) for each in server.servers for listener in each.sockets
+    ]
+    for each in server.servers:
+        each.close()
+    for given in sockets:
+        given.close()
     found = []
     for listener in listeners:
         listener.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 found.append(listener.accept()[0])
+        listener.close()
     return found
 
 

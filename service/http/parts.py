@@ -16,6 +16,7 @@ from service.http.waiting import Waiters
 from service.intake.protocol import Intake
 from service.problems import Code, Problem
 from service.settings import Settings
+from service.webhooks.admission import WebhookTargets
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Parts:
         settings, service, intake: what it was built from.
         drain, waiters, reader: see their classes.
         pulls: priors being fetched.
+        webhooks: where they may be sent.
         intake_slots: requests whose pictures may be in memory at the same time; the others wait on disk.
     """
 
@@ -36,6 +38,7 @@ class Parts:
     waiters: Waiters
     reader: Reader
     intake_slots: anyio.Semaphore
+    webhooks: WebhookTargets
     pulls: Pulls = field(default_factory=Pulls)
 
 

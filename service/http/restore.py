@@ -129,13 +129,15 @@ async def new_job(request: Request, given: Parts, submitted: Submitted, output: 
         key: for idempotency.
 
     Raises:
-        Problem: INVALID_PARAMETER, a webhook that this server cannot sign.
+        Problem: INVALID_PARAMETER, a webhook that this server cannot sign; URL_REFUSED, one that it will not send to.
     """
     parameters = submitted.parameters
     dumped = parameters.model_dump(exclude={"image", "mask", "kernel"})
-    if parameters.webhook is not None and given.settings.webhook_secret is None:
-        error = {"field": "webhook", "message": "this server signs no webhooks: PELLUCID_WEBHOOK_SECRET is not set"}
-        raise Problem(Code.INVALID_PARAMETER, f"webhook: {error['message']}", errors=[error])
+    if parameters.webhook is not None:
+        if given.settings.webhook_secret is None:
+            error = {"field": "webhook", "message": "this server signs no webhooks: PELLUCID_WEBHOOK_SECRET is not set"}
+            raise Problem(Code.INVALID_PARAMETER, f"webhook: {error['message']}", errors=[error])
+        await given.webhooks.check(parameters.webhook)
     digests, stored = await to_thread.run_sync(_store, given.service.blobs, submitted.inputs)
     return NewJob(
         task=parameters.task,

@@ -16,15 +16,24 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from tests.service.servers import free_port
+
 ROOT = Path(__file__).parents[3]
 MARKERS = "markers"
 
 
 class Server:
-    """A server process on one folder; started again after a kill, it finds what the one before left."""
+    """A server process on one folder; started again after a kill, it finds what the one before left.
 
-    def __init__(self, folder: Path, log: str = "log", **settings: Any) -> None:
-        self.folder, self.log = folder, folder / log
+    Args:
+        folder: of its data, its log, and what its priors leave.
+        log: name of that file.
+        command: "pellucid" for `pellucid serve`, "uvicorn" for `uvicorn service.app:app`.
+        settings: as `service.settings.Settings` names them.
+    """
+
+    def __init__(self, folder: Path, log: str = "log", command: str = "pellucid", **settings: Any) -> None:
+        self.folder, self.log, self.command = folder, folder / log, command
         (folder / MARKERS).mkdir(parents=True, exist_ok=True)
         given = {
             "data_dir": folder / "data", "port": 0, "devices": "cpu", "threads": 1, "log_level": "warning",
@@ -43,6 +52,8 @@ class Server:
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             command = [sys.executable, str(Path(__file__).with_name("serve_test_priors.py"))]
+            if self.command == "uvicorn":
+                command += ["uvicorn", str(free_port())]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=self._environment)
         self.until(lambda: "pellucid serves at" in self.text()[before:])
         self.address = self.text()[before:].split("pellucid serves at ")[1].split()[0]

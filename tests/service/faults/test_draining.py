@@ -108,9 +108,11 @@ class Clients:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("everyone", [False, True])
-def test_under_load_nobody_is_cut_off(start: Start, everyone: bool) -> None:
-    server = start(jobs_at_once=4, drain_seconds=30)
+@pytest.mark.parametrize(
+    ("command", "everyone"), [("pellucid", False), ("pellucid", True), ("uvicorn", False)], ids=str
+)
+def test_under_load_nobody_is_cut_off(start: Start, command: str, everyone: bool) -> None:
+    server = start(command=command, jobs_at_once=4, drain_seconds=30)
     assert server.process is not None
     family = children(server.process.pid, "service.")
     clients = Clients(server)
@@ -119,7 +121,7 @@ def test_under_load_nobody_is_cut_off(start: Start, everyone: bool) -> None:
     server.signal()
     for pid in family if everyone else ():  # a service manager signals every process of the service
         os.kill(pid, signal.SIGTERM)
-    assert server.wait() == 0
+    assert server.wait() == (0 if command == "pellucid" else -signal.SIGTERM)
     clients.join()
     assert clients.troubles == []
     assert clients.draining and clients.draining[0] < min(clients.refused), "readiness fails before the socket closes"
