@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from restore.degradations.cosine import dct
 from restore.errors import ImageValueError
@@ -113,14 +112,15 @@ def estimate_poisson_gaussian(image: Tensor, bins: int = 12) -> tuple[Tensor, Te
 def _checked(image: Tensor) -> Tensor:
     if image.ndim != 4 or image.shape[0] == 0:
         raise ImageValueError(f"the noise of pictures [N, C, H, W] can be estimated, not of {tuple(image.shape)}")
-    # A sum is not finite when any value is not, and costs one pass.
-    if not bool(torch.isfinite(image.sum(dtype=torch.float64))):
+    # The extremes are NaN when any value is; finding them costs one pass.
+    if not all(bool(torch.isfinite(extreme)) for extreme in image.aminmax()):
         raise ImageValueError("the picture holds NaN or infinity: its noise cannot be estimated")
     return image.detach().float()
 
 
 class _Patches:
-    """What the estimators need of one picture: the spectra and means of its patches, and where it was clipped."""
+    """What the estimators need of one picture: its patches and their means, how much detail each has, and where the
+    picture was clipped."""
 
     def __init__(self, picture: Tensor) -> None:
         channels, height, width = picture.shape
@@ -129,19 +129,24 @@ class _Patches:
         self.mix = torch.tensor(OPPONENT if channels == 3 else torch.eye(channels).tolist(), device=picture.device)
         least = PATCH if height * width >= LARGE else STRIDE
         stride = max(least, math.isqrt(height * width // MOST_PATCHES))
-        pixels = F.unfold(picture[None], PATCH, stride=stride)[0].T.reshape(-1, channels, PATCH * PATCH)
-        levels = (pixels + 1.0) / STEP
-        self.rounded = bool((levels - levels.round()).abs().max() < 1e-3)
-        self.low = -1.0 if float(picture.min()) > -1.0 - 1e-4 else -math.inf
-        self.high = 1.0 if float(picture.max()) < 1.0 + 1e-4 else math.inf
-        mean = pixels.mean(2)
+        views = picture.unfold(1, PATCH, stride).unfold(2, PATCH, stride)
+        pixels = views.permute(1, 2, 0, 3, 4).reshape(-1, channels, PATCH * PATCH)
+        darkest, brightest = (float(extreme) for extreme in picture.aminmax())
+        self.low = -1.0 if darkest > -1.0 - 1e-4 else -math.inf
+        self.high = 1.0 if brightest < 1.0 + 1e-4 else math.inf
         # Frames and other flat fills hold no noise; but a picture that is hardly anything else is a clean one.
-        alive = (pixels - mean[..., None]).abs().amax((1, 2)) > 1e-5
-        if int(alive.sum()) > len(alive) // 4:
-            pixels, mean = pixels[alive], mean[alive]
+        least_values, most_values = pixels.aminmax(dim=2)
+        alive = (most_values - least_values).amax(1) > 1e-5
+        count = int(alive.sum())
+        if len(alive) // 4 < count < len(alive):
+            pixels = pixels[alive]
         basis = dct(torch.eye(PATCH, device=picture.device), 0)
-        self.spectra = pixels @ torch.kron(basis, basis).T
-        self.mean = mean
+        self._basis = torch.kron(basis, basis).T.contiguous()
+        frequency = _frequency(picture.device)
+        # [n, C]: energy at low frequencies. The opponent colours are orthonormal: their energies have the same sum.
+        self.detail = (pixels @ self._basis[:, (frequency > 0) & (frequency <= SPLIT)]).square().sum(2)
+        self.mean = pixels.mean(2)
+        self._pixels = pixels
 
     @property
     def unclipped(self) -> bool:
@@ -156,10 +161,20 @@ class _Patches:
             share = share * _censored_share((self.high - self.mean) / sigma)
         return share
 
+    def flattest(self, among: Tensor, intact: Tensor, count: int) -> Tensor:
+        """Those of the patches `among` that have the least energy at low frequencies, clipping made good."""
+        detail = (self.detail[among] / intact[among]).sum(1)
+        return among[detail.topk(min(count, len(detail)), largest=False, sorted=False).indices]
+
     def energies(self, chosen: Tensor, intact: Tensor) -> Tensor:
         """[k, C, 64]: squared coefficients in opponent colours of the chosen patches, clipping made good."""
-        whole = self.spectra[chosen] / intact[chosen].sqrt()[..., None]
+        whole = (self._pixels[chosen] @ self._basis) / intact[chosen].sqrt()[..., None]
         return torch.einsum("dc,ncp->ndp", self.mix, whole).square()
+
+    def rounded(self, chosen: Tensor) -> bool:
+        """Whether the chosen patches hold whole numbers on the 0-255 scale only."""
+        levels = (self._pixels[chosen] + 1.0) / STEP
+        return bool((levels - levels.round()).abs().max() < 1e-3)
 
 
 def _analyse(picture: Tensor) -> tuple[float, float, float]:
@@ -176,8 +191,8 @@ def _analyse(picture: Tensor) -> tuple[float, float, float]:
             usable = (worst >= limit).nonzero()[:, 0]
             if len(usable) >= min(ENOUGH, len(worst) // 4):
                 break
-        energy = patches.energies(usable, intact)
-        energy = energy[_flattest(energy, frequency, max(FEWEST_FLAT, int(FLAT * len(worst))))].mean(0)
+        flat = patches.flattest(usable, intact, max(FEWEST_FLAT, int(FLAT * len(worst))))
+        energy = patches.energies(flat, intact).mean(0)
         variance = float(energy[:, frequency > SPLIT].median())
         before, sigma = sigma, max(math.sqrt(variance), 1e-6)
         if patches.unclipped or abs(sigma / before - 1.0) < 3e-3:
@@ -186,15 +201,9 @@ def _analyse(picture: Tensor) -> tuple[float, float, float]:
     level = energy[:, frequency > SPLIT].median(1).values
     chroma = float((level[1:].mean() / level[0].clamp(min=1e-12)).sqrt()) if len(level) == 3 else 1.0
     coarseness = float((middle / fine.clamp(min=1e-12)).sqrt())
-    if patches.rounded:
+    if patches.rounded(flat):
         variance = max(variance - STEP**2 / 12.0, 0.0)
     return math.sqrt(variance), coarseness, chroma
-
-
-def _flattest(energy: Tensor, frequency: Tensor, count: int) -> Tensor:
-    """Indices of the patches with the least energy at low frequencies."""
-    detail = energy[:, :, (frequency > 0) & (frequency <= SPLIT)].sum((1, 2))
-    return detail.topk(min(count, len(detail)), largest=False, sorted=False).indices
 
 
 def _fit_row(picture: Tensor, bins: int) -> tuple[float, float]:
@@ -214,15 +223,14 @@ def _fit_row(picture: Tensor, bins: int) -> tuple[float, float]:
         order = usable[brightness[usable].mean(1).argsort()]
         means, variances = [], []
         for part in order.chunk(max(2, min(bins, len(order) // 50))):
-            energy = patches.energies(part, intact)
-            flat = _flattest(energy, frequency, max(FEWEST_FLAT // 6, int(2 * FLAT * len(part))))
-            means.append(share @ brightness[part[flat]].mean(0))
-            variances.append(energy[flat].mean(0)[:, frequency > SPLIT].median(1).values)
+            flat = patches.flattest(part, intact, max(FEWEST_FLAT // 6, int(2 * FLAT * len(part))))
+            means.append(share @ brightness[flat].mean(0))
+            variances.append(patches.energies(flat, intact).mean(0)[:, frequency > SPLIT].median(1).values)
         before = (a, b2)
         a, b2 = _robust_line(torch.cat(means).double(), torch.cat(variances).double())
         if patches.unclipped or abs(a - before[0]) + abs(b2 - before[1]) < 0.01 * (a + b2):
             break
-    if patches.rounded:
+    if patches.rounded(flat):
         b2 = max(b2 - STEP**2 / 12.0, 0.0)
     return a, math.sqrt(b2)
 
