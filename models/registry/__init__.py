@@ -25,15 +25,18 @@ from models.registry.places import (
     prior_version,
     private_folder,
 )
-from models.runtime import build, check_runtime
+from models.registry.shortcut import note, prepare
+from models.runtime import Choice, build, check_runtime
 from restore.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
     import torch
 
+    from models.footprint import Fit
     from models.loaders.loaded import LoadedPrior, LoadOptions
     from restore.prior.enlarger import Enlarger
-    from restore.prior.protocol import Denoiser
+    from restore.prior.protocol import Denoiser, PriorInfo
+    from restore.prior.tiled import TiledDenoiser
 
 __all__ = [
     "CATALOGUE",
@@ -197,15 +200,27 @@ def tiled(
     Raises:
         RuntimeUnavailableError: no such runtime or precision here.
     """
-    from models.footprint import Fit, fit_network
+    from models.footprint import fit_network
     from restore.prior.memory import available_bytes
-    from restore.prior.tiled import TiledDenoiser
 
     info = replace(loaded.info, digest=digest)
-    wanted = Fit(info.native_size or TILE, TILES_AT_ONCE[device.type])
-    fit = fit_network(loaded.network, info, available_bytes(device), wanted)
+    fit = fit_network(loaded.network, info, available_bytes(device), wanted_tiles(info, device))
     denoiser = build(loaded.network, info, device=device, runtime=runtime, precision=precision, digest=digest)
-    if info.native_size is not None:
+    return in_tiles(denoiser, fit)
+
+
+def wanted_tiles(info: PriorInfo, device: torch.device) -> Fit:
+    """Tiles of a prior where memory does not matter."""
+    from models.footprint import Fit
+
+    return Fit(info.native_size or TILE, TILES_AT_ONCE[device.type])
+
+
+def in_tiles(denoiser: Denoiser, fit: Fit) -> TiledDenoiser:
+    """A denoiser in tiles of a size and number that fit."""
+    from restore.prior.tiled import TiledDenoiser
+
+    if denoiser.info.native_size is not None:
         return TiledDenoiser(denoiser, max_batch=fit.batch)
     return TiledDenoiser(denoiser, fit.tile, min(OVERLAP, fit.tile // 4), fit.batch)
 
@@ -234,10 +249,18 @@ def load_denoiser(
         UnsupportedNetworkError: it is no denoiser, but a latent upscaler.
         RuntimeUnavailableError: this machine has no such runtime or device.
     """
-    check_runtime(runtime)
-    loaded = open_prior(name, weights)
+    choice = Choice.parse(runtime, precision)
+    facts = verify(name, weights)
+    prepared = prepare(facts, choice, device)
+    if prepared is not None:
+        denoiser = prepared.denoiser(device)
+        if denoiser is not None:
+            return denoiser
+    loaded = _open_verified(facts)
     chosen = choose_device(device)
-    return tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=loaded.info.digest)
+    built = tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=loaded.info.digest)
+    note(facts, choice, loaded, built)
+    return built
 
 
 def open_prior(name: str | None = None, weights: Path = WEIGHTS) -> LoadedPrior:
@@ -252,7 +275,10 @@ def open_prior(name: str | None = None, weights: Path = WEIGHTS) -> LoadedPrior:
         NotPulledError: it is known, but not on this machine.
         CorruptWeightsError: a file is missing or is not the registered one.
     """
-    facts = verify(name, weights)
+    return _open_verified(verify(name, weights))
+
+
+def _open_verified(facts: PriorFacts) -> LoadedPrior:
     if facts.scale is not None:
         raise UnsupportedNetworkError(
             f"{facts.name} is a latent upscaler, no denoiser of pictures: it only enlarges, {facts.scale} times"

@@ -13,17 +13,19 @@ import os
 import stat
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from models.runtime.onnx_files import read_bytes
 from models.writing import write_whole
 from restore.errors import PriorError, RuntimeUnavailableError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 #: Names another folder than the platform's folder for caches.
 VARIABLE = "PELLUCID_CACHE"
+#: Distributions that decide how fast a runtime is and what it answers.
+DISTRIBUTIONS = ("pellucid", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 #: Distributions that an exported graph depends on.
 EXPORTERS = ("torch", "onnx", "onnxscript", "diffusers")
 
@@ -80,6 +82,8 @@ def _make_private(path: Path) -> None:
 
 def fingerprint(network: nn.Module) -> str:
     """sha256 in hexadecimal of everything that decides a network's answers: weights, structure, plain settings."""
+    import torch
+
     digest = hashlib.sha256(repr(network).encode())
     for name, module in network.named_modules():
         settings = {key: value for key, value in vars(module).items() if _plain(value) and key != "training"}

@@ -28,8 +28,6 @@ SIDE = 256
 COMPARED = (2.0, 15.0, 25.0, 100.0)
 #: A runtime that needs longer to be ready is left to those who ask for it by name: a command would wait each time.
 LONGEST_START = 5.0
-#: Distributions that decide how fast a runtime is and what it answers.
-DISTRIBUTIONS = ("pellucid", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 #: What is tried when nothing else is said, by type of device.
 CANDIDATES = {
     "cpu": ("torch:fp32", "torch:bf16", "onnxruntime:fp32", "openvino:fp32", "openvino:bf16"),
@@ -201,7 +199,7 @@ def remember(network: nn.Module, info: PriorInfo, device: torch.device | str, ro
     eligible = [row for row in rows if row.eligible and row.seconds is not None]
     chosen = min(eligible, key=lambda row: row.seconds or 0.0).choice if eligible else None
     facts = {"prior": info.name, "digest": info.digest, "chosen": chosen, "rows": [asdict(row) for row in rows]}
-    path = cache.folder("measurements") / _name(network, device)
+    path = cache.folder("measurements") / _name(cache.fingerprint(network), device)
     cache.write_json(path, {**facts, **_circumstances(torch.device(device))})
     return chosen
 
@@ -209,8 +207,13 @@ def remember(network: nn.Module, info: PriorInfo, device: torch.device | str, ro
 def remembered(network: nn.Module, device: torch.device | str) -> dict[str, Any] | None:
     """What was measured for a network here: {"chosen", "rows", ...}; None when nothing was, or not with this machine's
     present versions."""
+    return remembered_of(cache.fingerprint(network), device)
+
+
+def remembered_of(mark: str, device: torch.device | str) -> dict[str, Any] | None:
+    """`remembered` of the network with a fingerprint."""
     place = cache.existing("measurements")
-    found = None if place is None else cache.read_json(place / _name(network, device))
+    found = None if place is None else cache.read_json(place / _name(mark, device))
     if found is None or not isinstance(found.get("chosen"), str):
         return None
     try:
@@ -220,13 +223,13 @@ def remembered(network: nn.Module, device: torch.device | str) -> dict[str, Any]
     return found
 
 
-def _name(network: nn.Module, device: torch.device | str) -> str:
-    return f"{cache.key(network=cache.fingerprint(network), **_circumstances(torch.device(device)))}.json"
+def _name(mark: str, device: torch.device | str) -> str:
+    return f"{cache.key(network=mark, **_circumstances(torch.device(device)))}.json"
 
 
 def _circumstances(device: torch.device) -> dict[str, Any]:
     """What decides the result besides the network."""
-    return {"hardware": hardware(device), "versions": cache.versions(*DISTRIBUTIONS)}
+    return {"hardware": hardware(device), "versions": cache.versions(*cache.DISTRIBUTIONS)}
 
 
 def hardware(device: torch.device) -> str:

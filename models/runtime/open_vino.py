@@ -10,27 +10,13 @@ from torch import Tensor
 
 from models.denoiser import bf16_in_hardware
 from models.runtime.external import ExternalDenoiser
+from models.runtime.open_vino_graph import HINTS, compile_request, load_module
 from restore.errors import RuntimeUnavailableError
 from restore.prior.protocol import PriorInfo
 
 NAME = "openvino"
-#: What float operations are computed in. int8 is in the graph; the rest of such a graph follows the hardware.
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
-
-def load_module() -> Any:
-    """The module openvino.
-
-    Raises:
-        RuntimeUnavailableError: it cannot be imported.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"OpenVINO cannot be imported ({error}); pip install 'pellucid[openvino]'"
-        ) from error
-    return openvino
+__all__ = ["NAME", "OpenVinoDenoiser", "load_module"]
 
 
 class OpenVinoDenoiser(ExternalDenoiser):
@@ -42,32 +28,21 @@ class OpenVinoDenoiser(ExternalDenoiser):
         data: the ONNX file's content, checked before (`models.runtime.onnx_files`).
         info: facts of the network.
         precision: "fp32" or "bf16", which a float32 graph is computed in; "int8" of a quantised graph.
+        request: what the graph was compiled to before, in this precision and for PyTorch's number of threads.
 
     Raises:
         RuntimeUnavailableError: OpenVINO is missing, or cannot run the graph or the precision here.
     """
 
-    def __init__(self, data: bytes, info: PriorInfo, precision: str = "fp32") -> None:
+    def __init__(self, data: bytes, info: PriorInfo, precision: str = "fp32", request: Any = None) -> None:
         cpu = torch.device("cpu")
         super().__init__(info, NAME, precision, cpu)
         if precision == "bf16" and not bf16_in_hardware(cpu):
             raise RuntimeUnavailableError("this processor has no bfloat16 instructions; choose openvino:fp32")
         hint = HINTS.get(precision, "bf16" if bf16_in_hardware(cpu) else "f32")
-        module = load_module()
-        settings = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # Denormals are far below what a picture shows, and slow.
-            "CPU_DENORMALS_OPTIMIZATION": True,
-        }
-        try:
-            core = module.Core()
-            compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
-            self._request = compiled.create_infer_request()
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise RuntimeUnavailableError(f"OpenVINO cannot run {info.name}: {reason}") from error
+        if request is None:
+            request = compile_request(data, info.name, hint, torch.get_num_threads())
+        self._request = request
 
     def _infer(self, x: Tensor, sigma: Tensor) -> Tensor:
         answers = self._request.infer({"x": x.numpy(), "sigma": sigma.numpy()}, share_inputs=True)

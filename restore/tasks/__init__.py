@@ -1,26 +1,21 @@
-"""The tasks: presets from user-level parameters to a degradation, a sampler and a schedule."""
+"""The tasks: presets from user-level parameters to a degradation, a sampler and a schedule.
+
+Names are imported when they are first used, so that parameters can be checked without loading torch.
+"""
 
 from __future__ import annotations
 
-from restore.tasks.auto import auto
-from restore.tasks.colorize import colorize
-from restore.tasks.deblur import deblur
-from restore.tasks.dejpeg import dejpeg
-from restore.tasks.denoise import denoise
-from restore.tasks.inpaint import inpaint
-from restore.tasks.low_light_enhance import low_light_enhance
-from restore.tasks.plan import Task
-from restore.tasks.super_resolve import super_resolve
+from typing import TYPE_CHECKING, Any
 
-TASKS: dict[str, Task] = {
-    "auto": auto,
-    "denoise": denoise,
-    "super-resolve": super_resolve,
-    "low-light-enhance": low_light_enhance,
-    "deblur": deblur,
-    "inpaint": inpaint,
-    "colorize": colorize,
-    "dejpeg": dejpeg,
-}
+if TYPE_CHECKING:
+    from restore.tasks.known import TASKS, Task
 
 __all__ = ["TASKS", "Task"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from restore.tasks import known
+
+    return getattr(known, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -156,4 +157,8 @@ for _command in (*COMMANDS, bench, evaluate, jobs, serve, models, keys, train, d
 def main() -> NoReturn:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminated)
-    cli.main(prog_name="pellucid")
+    try:
+        cli.main(prog_name="pellucid")
+    finally:
+        # The system takes back everything at once; looking through it for cycles before took a third of a second.
+        gc.freeze()

@@ -33,6 +33,15 @@ def test_a_clean_ramp_has_next_to_no_noise() -> None:
     assert estimate_dark_noise(ramp()).variance(ramp()).max().sqrt() < 1e-3
 
 
+def test_windows_of_a_large_picture_tell_what_the_whole_does() -> None:
+    true = ChannelNoise(torch.tensor([4e-4, 1e-4, 8e-4]), torch.tensor([0.01, 0.005, 0.015]))
+    noisy = true.sample(ramp(2048, 3000), torch.Generator().manual_seed(0))
+    found = estimate_dark_noise(noisy)
+    for level in (-0.9, -0.7, -0.55):
+        mean = torch.full((1, 3, 1, 1), level)
+        assert torch.allclose(found.variance(mean).sqrt(), true.variance(mean).sqrt(), rtol=0.03)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (16, 16), (17, 33), (600, 40)])
 def test_any_size_gives_finite_numbers(size: tuple[int, int]) -> None:
     picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 0.1 - 0.9

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -41,6 +42,16 @@ def test_help_and_version_take_less_than_half_a_second(argument: str) -> None:
         subprocess.run([sys.executable, "-c", PROBE.format(heavy=()), argument], capture_output=True, check=True)
         seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
     assert min(seconds) < 0.5
+
+
+def test_what_the_command_line_alone_tells_is_said_without_loading_torch(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    source.touch()
+    target.touch()
+    command = [sys.executable, "-c", PROBE.format(heavy=("torch",)), "denoise", str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "--overwrite" in done.stderr
+    assert "LOADED\n" in done.stderr, done.stderr
 
 
 def test_version_is_the_package_s(run: Callable[..., Result]) -> None:
