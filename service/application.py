@@ -173,9 +173,11 @@ class RestorationService:
         self._work.set()
         return submission
 
-    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+    async def wait(self, job_id: str, seconds: float | None = None, *, fresh: bool = False) -> Job:
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._board.listening(job_id, only_end=True) as bell:
+            if fresh:
+                await bell.wait(POLL_SECONDS if seconds is None else min(POLL_SECONDS, seconds))
             while True:
                 job = await self._database(self.store.get, job_id)
                 if job is None:

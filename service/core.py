@@ -60,8 +60,14 @@ class Service(Protocol):
         """
         ...
 
-    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+    async def wait(self, job_id: str, seconds: float | None = None, *, fresh: bool = False) -> Job:
         """The job once it has ended, or as it is after `seconds`.
+
+        Args:
+            job_id: whose.
+            seconds: longest; None for as long as it takes.
+            fresh: it was queued this moment. It is not looked at before its end is told, or a second has passed: a look
+                now would only be in the way of its start.
 
         Raises:
             Problem: NOT_FOUND.

@@ -68,7 +68,7 @@ async def restore(request: Request, task: str | None) -> Response:
     if not submission.replayed:
         waiters.own(job.id)
     try:
-        job = await waiters.wait(job.id, seconds, request.receive)
+        job = await waiters.wait(job.id, seconds, request.receive, fresh=not submission.replayed)
     except Gone:
         return Response(status_code=499)
     if not job.state.ended:

@@ -60,14 +60,20 @@ class Waiters:
                     _background.add(task)
                     task.add_done_callback(_background.discard)
 
-    async def wait(self, job_id: str, seconds: float, receive: Receive) -> Job:
+    async def wait(self, job_id: str, seconds: float, receive: Receive, *, fresh: bool = False) -> Job:
         """The job once it has ended, or as it is after some seconds, or when a draining server will not get to it.
+
+        Args:
+            job_id: whose.
+            seconds: longest.
+            receive: of the request, whose body was read.
+            fresh: see `Service.wait`.
 
         Raises:
             Gone: the client hung up.
         """
         with self.attached(job_id):
-            job = asyncio.ensure_future(self._service.wait(job_id, seconds))
+            job = asyncio.ensure_future(self._service.wait(job_id, seconds, fresh=fresh))
             hung_up = asyncio.ensure_future(disconnected(receive))
             drained = asyncio.ensure_future(self._left_behind(job_id))
             tasks = {job, hung_up, drained}

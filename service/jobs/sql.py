@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.jobs.database import Database
 from service.jobs.ids import is_uuid, uuid7
@@ -29,6 +30,36 @@ BATCH_SHARE = 4
 HISTORY_SECONDS = 30 * 86400.0
 
 log = logging.getLogger(__name__)
+
+# Statements of every request's way are built once: building them takes longer than executing them.
+_GET = select(jobs).where(jobs.c.id == bindparam("wanted"))
+_WAITING = select(jobs.c.priority, func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.priority)
+_INSERT_JOB, _INSERT_EVENT = insert(jobs).returning(jobs), insert(events)
+
+
+def _claim(of_priority: bool) -> ReturningUpdate[Any]:
+    """Claim `most` queued jobs, of one `rank` only or of any, for `by` until `until`."""
+    chosen = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
+    if of_priority:
+        chosen = chosen.where(jobs.c.priority == bindparam("rank"))
+    chosen = chosen.order_by(jobs.c.priority, jobs.c.id).limit(bindparam("most")).with_for_update(skip_locked=True)
+    once = chosen.cte("chosen")  # as a mere subquery PostgreSQL may run it again for each row, past the limit
+    return (
+        update(jobs)
+        .where(jobs.c.id.in_(select(once.c.id)), jobs.c.state == JobState.QUEUED)
+        .values(
+            state=JobState.RUNNING,
+            worker=bindparam("by"),
+            lease_until=bindparam("until"),
+            attempt=jobs.c.attempt + 1,
+            fence=jobs.c.fence + 1,
+            started_at=bindparam("begun"),
+        )
+        .returning(jobs)
+    )
+
+
+_CLAIM, _CLAIM_RANK = _claim(False), _claim(True)
 
 
 class SqlJobStore:
@@ -77,24 +108,24 @@ class SqlJobStore:
             now, job_id = self._database.now(connection), uuid7()
             rank = PRIORITIES[new.priority]
             row = connection.execute(
-                insert(jobs)
-                .values(
-                    id=job_id,
-                    owner=new.owner,
-                    state=JobState.QUEUED,
-                    priority=rank,
-                    idempotency_key=new.idempotency_key,
-                    fingerprint=new.fingerprint,
-                    spec=spec_to_json(new),
-                    created_at=now,
-                    last_event=1,
-                )
-                .returning(jobs)
+                _INSERT_JOB,
+                {
+                    "id": job_id,
+                    "owner": new.owner,
+                    "state": JobState.QUEUED,
+                    "priority": rank,
+                    "idempotency_key": new.idempotency_key,
+                    "fingerprint": new.fingerprint,
+                    "spec": spec_to_json(new),
+                    "created_at": now,
+                    "last_event": 1,
+                },
             ).one()
             # Its id is later than the others', but for the clocks of several servers: no less urgent ones go first.
             position = sum(number for other, number in waiting.items() if other <= rank)
             told = {"position": position}
-            connection.execute(insert(events).values(job_id=job_id, id=1, type="queued", data=told, created_at=now))
+            event = {"job_id": job_id, "id": 1, "type": "queued", "data": told, "created_at": now}
+            connection.execute(_INSERT_EVENT, event)
             announce(connection, Kind.WORK, job_id)
             return Submission(job_from_row(row), False)
 
@@ -118,7 +149,7 @@ class SqlJobStore:
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            row = connection.execute(_GET, {"wanted": job_id}).one_or_none()
             return None if row is None else job_from_row(row)
 
     def list(self, *, owner: str | None, state: JobState | None, cursor: str | None, limit: int) -> Page:
@@ -155,8 +186,7 @@ class SqlJobStore:
 
     def _waiting(self, connection: Connection) -> dict[int, int]:
         """Queued jobs by the rank of their priority."""
-        query = select(jobs.c.priority, func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.priority)
-        return {row[0]: row[1] for row in connection.execute(query)}
+        return {row[0]: row[1] for row in connection.execute(_WAITING)}
 
     def active(self, owner: str) -> int:
         with self._database.read() as connection:
@@ -198,25 +228,10 @@ class SqlJobStore:
         if limit <= 0:
             return []
         now = self._database.now(connection)
-        chosen = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
-        if priority is not None:
-            chosen = chosen.where(jobs.c.priority == priority)
-        chosen = chosen.order_by(jobs.c.priority, jobs.c.id).limit(limit).with_for_update(skip_locked=True)
-        once = chosen.cte("chosen")  # as a mere subquery PostgreSQL may run it again for each row, past the limit
-        statement = (
-            update(jobs)
-            .where(jobs.c.id.in_(select(once.c.id)), jobs.c.state == JobState.QUEUED)
-            .values(
-                state=JobState.RUNNING,
-                worker=worker,
-                lease_until=now + timedelta(seconds=lease_seconds),
-                attempt=jobs.c.attempt + 1,
-                fence=jobs.c.fence + 1,
-                started_at=now,
-            )
-            .returning(jobs)
-        )
-        return [job_from_row(row) for row in connection.execute(statement)]
+        given = {"most": limit, "by": worker, "until": now + timedelta(seconds=lease_seconds), "begun": now}
+        if priority is None:
+            return [job_from_row(row) for row in connection.execute(_CLAIM, given)]
+        return [job_from_row(row) for row in connection.execute(_CLAIM_RANK, given | {"rank": priority})]
 
     def renew(self, job_id: str, fence: int, lease_seconds: float) -> Lease:
         with self._database.write(durable=False) as connection:

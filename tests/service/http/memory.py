@@ -163,7 +163,7 @@ class MemoryService:
         task.add_done_callback(self._tasks.discard)
         return Submission(job, False)
 
-    async def wait(self, job_id: str, seconds: float | None = None) -> Job:
+    async def wait(self, job_id: str, seconds: float | None = None, *, fresh: bool = False) -> Job:
         if job_id not in self.store.jobs:
             raise Problem(Code.NOT_FOUND, "there is no such job")
         async with self._changed:
