@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from restore.errors import OutputError, RestoreError, RuntimeUnavailableError
@@ -131,24 +132,30 @@ def _check_prior(prior: str | None, task: str, parameters: dict[str, Any]) -> No
 
 
 def _load_installed(prior: str | None, device: str, runtime: str, tile: int | None) -> Restorer:
-    """Verify and compile the prior in one thread while another imports torch, which takes as long.
+    """Verify and compile the prior while another thread imports torch, which takes as long.
 
     The collector of garbage stands still meanwhile: what imports make stays, and looking through it again and again
-    took a sixth of the time.
+    took a sixth of the time. Loading stays in this thread, which a signal can interrupt.
     """
     from restore.prior import load_prior
 
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with ThreadPoolExecutor(1, "prior") as pool:
-            denoiser = pool.submit(load_prior, prior, device=device, runtime=runtime)
-            from restore import Restorer
+        Thread(target=_import_torch, name="import").start()
+        denoiser = load_prior(prior, device=device, runtime=runtime)
+        from restore import Restorer
 
-            return Restorer(denoiser.result(), tile=tile)
+        return Restorer(denoiser, tile=tile)
     finally:
         if collecting:
             gc.enable()
+
+
+def _import_torch() -> None:
+    # Whoever needs it next says why it cannot be imported.
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
