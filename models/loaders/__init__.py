@@ -24,8 +24,8 @@ def load(path: Path, name: str | None = None, options: LoadOptions | None = None
     """The prior in a file or folder.
 
     Args:
-        path: a folder of diffusers, of this package or with one checkpoint in it; or a checkpoint: safetensors, or
-            PyTorch's format without code.
+        path: a folder of diffusers, of this package or with one checkpoint in it; or a checkpoint: safetensors,
+            PyTorch's format without code, or an ONNX file of a denoiser.
         name: reported in its facts; the file's when None.
         options: what the checkpoint does not say.
 
@@ -83,9 +83,9 @@ def _load_file(path: Path, name: str, options: LoadOptions) -> LoadedPrior:
     from models.loaders.tensors import read_checkpoint
 
     if path.suffix == ".onnx":
-        raise UnsupportedNetworkError(
-            f"{path} is a network for a runtime, not a checkpoint; export it from one instead"
-        )
+        from models.loaders import onnx_file
+
+        return onnx_file.load(path, name, options)
     if path.name in diffusers_folder.WEIGHTS and (path.parent / diffusers_folder.CONFIG).is_file():
         return _load_folder(path.parent, name, options)
     checkpoint = read_checkpoint(path)

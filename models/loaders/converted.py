@@ -117,7 +117,7 @@ def save(loaded: LoadedPrior, folder: Path) -> None:
         config = read_config(source)
         tensors = read_tensors(weights_file(source.parent))
     else:
-        raise UnsupportedNetworkError(f"a {loaded.family} needs no conversion")
+        raise UnsupportedNetworkError(f"{loaded.info.name} ({loaded.family}) needs no conversion, or has none")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -28,6 +28,9 @@ class LoadOptions:
         rescale_timesteps: whether it sees timesteps scaled to 1000.
         kind: "diffusion", "edm" or "consistency": the preconditioning of an OpenAI network.
         sigma_data: of a preconditioned network.
+        multiple_of: what height and width of an ONNX file's pictures are divisible by.
+        sigma_min: smallest noise level that an ONNX file's network was trained on, range [-1, 1].
+        sigma_max: largest one.
     """
 
     native_size: int | None = None
@@ -40,6 +43,9 @@ class LoadOptions:
     rescale_timesteps: bool | None = None
     kind: Literal["diffusion", "edm", "consistency"] | None = None
     sigma_data: float | None = None
+    multiple_of: int | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> LoadOptions:
@@ -51,7 +57,8 @@ class LoadOptions:
         types: dict[str, tuple[type, ...]] = {
             "native_size": (int,), "class_label": (int,), "heads": (int,), "head_channels": (int,),
             "attention_order": (str,), "noise_schedule": (str,), "timesteps": (int,), "rescale_timesteps": (bool,),
-            "kind": (str,), "sigma_data": (float, int),
+            "kind": (str,), "sigma_data": (float, int), "multiple_of": (int,), "sigma_min": (float, int),
+            "sigma_max": (float, int),
         }  # fmt: skip
         choices = {
             "attention_order": ("legacy", "new"),

@@ -69,6 +69,8 @@ __all__ = [
     "verify",
 ]
 
+#: `models.loaders.onnx_file.FAMILY`, without loading torch.
+ONNX = "ONNX"
 #: Tiles of the embedded prior. With an overlap of 48 pixels the estimate of a 0.6-megapixel photograph lost 0.0005 dB
 #: against the whole picture at sigma 100 (of 255), nothing below 25, and took as long; 32 pixels lost 0.0014 dB.
 TILE, OVERLAP = 512, 48
@@ -204,7 +206,9 @@ def tiled(
     from restore.prior.memory import available_bytes
 
     info = replace(loaded.info, digest=digest)
-    fit = fit_network(loaded.network, info, available_bytes(device), wanted_tiles(info, device))
+    fit = wanted_tiles(info, device)
+    if loaded.family != ONNX:  # a file cannot be tried out; too little memory is found when it runs
+        fit = fit_network(loaded.network, info, available_bytes(device), fit)
     denoiser = build(loaded.network, info, device=device, runtime=runtime, precision=precision, digest=digest)
     return in_tiles(denoiser, fit)
 
@@ -223,6 +227,21 @@ def in_tiles(denoiser: Denoiser, fit: Fit) -> TiledDenoiser:
     if denoiser.info.native_size is not None:
         return TiledDenoiser(denoiser, max_batch=fit.batch)
     return TiledDenoiser(denoiser, fit.tile, min(OVERLAP, fit.tile // 4), fit.batch)
+
+
+def reference(loaded: LoadedPrior, device: torch.device) -> Denoiser:
+    """A loaded checkpoint as it is tested and measured: by PyTorch in float32, an ONNX file by what runs it.
+
+    Args:
+        loaded: see `tiled`.
+        device: where it runs.
+
+    Raises:
+        RuntimeUnavailableError: see `tiled`.
+    """
+    if loaded.family == ONNX:
+        return tiled(loaded, device=device)
+    return tiled(loaded, device=device, runtime="torch", precision="fp32")
 
 
 def load_denoiser(
@@ -259,7 +278,8 @@ def load_denoiser(
     loaded = _open_verified(facts)
     chosen = choose_device(device)
     built = tiled(loaded, device=chosen, runtime=runtime, precision=precision, digest=loaded.info.digest)
-    note(facts, choice, loaded, built)
+    if loaded.family != ONNX:  # which is its own graph
+        note(facts, choice, loaded, built)
     return built
 
 

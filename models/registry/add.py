@@ -81,6 +81,7 @@ def add(
     from models.error_table import save_error_table
     from models.loaders import load
     from models.loaders.loaded import LoadOptions
+    from models.registry import ONNX
     from models.self_test import TABLE_LEVELS, fitting, measure_table
     from models.self_test import photographs as read_photographs
 
@@ -89,6 +90,9 @@ def add(
     pictures = read_photographs(photographs) if photographs else read_photographs()
     say(f"reading {path}")
     loaded, options = load(path, name, options), options or LoadOptions()
+    if loaded.family == ONNX:  # the file does not say it; nothing is tried or assumed again when it is loaded
+        info = loaded.info
+        options = replace(options, sigma_min=info.sigma_min, sigma_max=info.sigma_max, multiple_of=info.multiple_of)
     if any(file.name == TABLE_FILE for file in loaded.files):
         raise UnsupportedNetworkError(f"{path} calls one of its own files {TABLE_FILE}")
     say("testing it on noisy photographs")
@@ -134,13 +138,13 @@ def _best_reading(
 ) -> tuple[LoadedPrior, LoadOptions, Any, SelfTest]:
     """The reading of a checkpoint that denoises best, with its denoiser and measurements."""
     from models.loaders import load, openai
-    from models.registry import choose_device, tiled
+    from models.registry import choose_device, reference
     from models.self_test import self_test
 
     chosen = choose_device(device)
 
     def measured(prior: LoadedPrior, count: int | None = None) -> tuple[Any, SelfTest]:
-        denoiser = tiled(prior, device=chosen, runtime="torch", precision="fp32")
+        denoiser = reference(prior, chosen)
         return denoiser, self_test(denoiser, pictures[:count], prior.info)
 
     denoiser, test = measured(loaded)

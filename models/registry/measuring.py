@@ -80,13 +80,13 @@ def measure_folder(folder: Path, *, device: str = "auto", on_call: OnCall | None
 def _measured(
     loaded: LoadedPrior, name: str, photographs: Path | None, device: str, levels: int | None, on_call: OnCall | None
 ) -> tuple[SelfTest, ErrorTable]:
-    from models.registry import choose_device, tiled
+    from models.registry import choose_device, reference
     from models.self_test import PHOTOGRAPHS, TABLE_LEVELS, Counted, fitting, measure_table, self_test
     from models.self_test import photographs as read_photographs
 
     info, levels = loaded.info, levels or TABLE_LEVELS
     pictures = fitting(read_photographs(photographs or PHOTOGRAPHS), info)
-    denoiser = tiled(loaded, device=choose_device(device), runtime="torch", precision="fp32")
+    denoiser = reference(loaded, choose_device(device))
     counted = Counted(denoiser, pictures, levels, on_call or (lambda done, total: None))
     test = self_test(counted, pictures, info)
     test.check(name)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models.denoiser import TorchDenoiser, bf16_in_hardware
+from models.loaders.onnx_file import OnnxNetwork
 from models.runtime import cache
 from models.runtime.graded import GradedDenoiser
 from models.runtime.names import Choice
@@ -16,6 +17,8 @@ from restore.prior.protocol import Denoiser, PriorInfo
 def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device | str) -> Denoiser:
     """The denoiser of a choice; see `models.runtime.build`."""
     place = torch.device(device)
+    if isinstance(network, OnnxNetwork):
+        return _from_file(choice, network, info, place)
     if choice.runtime == "auto":
         choice = fastest_known(network, place)
     match choice.runtime:
@@ -36,6 +39,29 @@ def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: to
         case "onnxruntime" | "onnxruntime-tensorrt":
             return _onnx_runtime(choice, network, info, place)
     raise RuntimeUnavailableError(f"the runtime {choice.runtime} cannot be built")
+
+
+def _from_file(choice: Choice, network: OnnxNetwork, info: PriorInfo, device: torch.device) -> Denoiser:
+    """A network that is there as an ONNX file only, in the precision that it has."""
+    runtime = "onnxruntime" if choice.runtime == "auto" else choice.runtime
+    if choice.precision not in ("auto", network.precision):
+        raise RuntimeUnavailableError(
+            f"{info.name} is an ONNX file in {network.precision}, not {choice.precision}; leave out the precision"
+        )
+    if runtime == "openvino" and device.type == "cpu":
+        from models.runtime.open_vino import OpenVinoDenoiser
+
+        return OpenVinoDenoiser(network.data, info, "int8" if network.precision == "int8" else "fp32")
+    if runtime not in ("onnxruntime", "onnxruntime-tensorrt"):
+        raise RuntimeUnavailableError(
+            f"{info.name} is an ONNX file, which {runtime} does not run on {device}; choose auto or onnxruntime, or "
+            "openvino on the CPU"
+        )
+    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser
+
+    tensorrt = runtime == "onnxruntime-tensorrt"
+    engines = cache.folder("engines") if tensorrt else None
+    return OnnxRuntimeDenoiser(network.data, info, device, network.precision, tensorrt=tensorrt, engines=engines)
 
 
 def fastest_known(network: nn.Module, device: torch.device) -> Choice:

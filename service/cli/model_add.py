@@ -48,7 +48,8 @@ def add(
 
     It is inspected, tested (denoising photographs must beat leaving them as they are), its error is measured at each
     noise level, and its files are copied. Safetensors and PyTorch files without code are read: diffusers, OpenAI's
-    guided-diffusion, improved-diffusion and consistency models, EDM.
+    guided-diffusion, improved-diffusion and consistency models, EDM. So are ONNX files of denoisers, as `pellucid
+    models export` writes them.
     """
     from models.registry.add import add as register
 

@@ -23,9 +23,13 @@ def open_network(name: str | None) -> LoadedPrior:
     Raises:
         PriorError: it cannot be loaded.
     """
-    from models.registry import open_folder, open_prior
+    from models.errors import UnsupportedNetworkError
+    from models.registry import ONNX, open_folder, open_prior
 
-    return open_folder(Path(name)) if name is not None and is_path(name) else open_prior(name)
+    loaded = open_folder(Path(name)) if name is not None and is_path(name) else open_prior(name)
+    if loaded.family == ONNX:
+        raise UnsupportedNetworkError(f"{loaded.info.name} is an ONNX file already, which is run as it is")
+    return loaded
 
 
 @click.command("bench")

@@ -47,7 +47,7 @@ def test_every_command_and_option_on_the_page_exists(text):
         assert task in cli.commands, task
     options = re.findall(r"--option (\w+)=(\w+)", text)
     LoadOptions.parse({key: int(value) if value.isdigit() else value for key, value in options})
-    named = set(re.findall(r"`(\w+)`", text[text.index("There are `native_size`") :].partition("A\nclass")[0]))
+    named = set(re.findall(r"`(\w+)`", text[text.index("There are `native_size`") :].partition(" A class")[0]))
     assert named == set(LoadOptions.__dataclass_fields__)
     known = {parameter.opts[0] for command in models.commands.values() for parameter in command.params}
     assert {"--levels", "--photographs", "--mirror", "--licence", "--option", "--name"} <= known
