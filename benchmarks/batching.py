@@ -2,7 +2,12 @@
 
 Asks a real server with the embedded prior. Two things that are compared take turns; medians are given.
 
-python benchmarks/batching.py [--rounds 5]
+python benchmarks/batching.py throughput [--rounds 3]
+python benchmarks/batching.py latency [--requests 40]
+python benchmarks/batching.py tiles [--rounds 5]
+
+Each part takes one or two minutes; results/batching.md is made of what each measured last. A rehearsal: --prior trivial
+and small numbers, into another folder.
 """
 
 from __future__ import annotations
@@ -75,10 +80,10 @@ class Asker:
         return found["pellucid_denoiser_calls_total"], found["pellucid_batch_size_sum"]
 
 
-def throughput(asker: Asker, tasks: Sequence[str], rounds: int) -> common.Table:
+def throughput(asker: Asker, tasks: Sequence[str], rounds: int, requests: int) -> common.Table:
     """Requests of one size, one at a time and all at once."""
     table = common.Table(
-        f"{REQUESTS} requests of {SMALL[0]}x{SMALL[1]} pixels, medians of {rounds} rounds side by side",
+        f"{requests} requests of {SMALL[0]}x{SMALL[1]} pixels, medians of {rounds} rounds side by side",
         ("task", "one at a time, per second", "at once, per second", "ratio", "tiles in a call"),
     )
     data = picture(SMALL)
@@ -88,21 +93,22 @@ def throughput(asker: Asker, tasks: Sequence[str], rounds: int) -> common.Table:
             asker.restore(task, data, **given)
 
         def alone(one: Callable[[int], None] = one) -> None:
-            for i in range(REQUESTS):
+            for i in range(requests):
                 one(i)
 
         def together(one: Callable[[int], None] = one) -> None:
-            with ThreadPoolExecutor(REQUESTS) as pool:
-                list(pool.map(one, range(REQUESTS)))
+            with ThreadPoolExecutor(requests) as pool:
+                list(pool.map(one, range(requests)))
 
-        together()
+        for i in range(3):
+            one(i)
         before = asker.calls()
         rates: dict[str, list[float]] = {"alone": [], "together": []}
         for _ in range(rounds):
             for name, run in (("alone", alone), ("together", together)):
                 start = time.perf_counter()
                 run()
-                rates[name].append(REQUESTS / (time.perf_counter() - start))
+                rates[name].append(requests / (time.perf_counter() - start))
         time.sleep(1.5)  # the worker's last report
         calls, tiles = (now - then for now, then in zip(asker.calls(), before, strict=True))
         ratio = statistics.median(b / a for a, b in zip(rates["alone"], rates["together"], strict=True))
@@ -218,49 +224,55 @@ def ways(network: Any, xs: list[torch.Tensor], threads: int) -> dict[str, Callab
     return found
 
 
-def plot(out: Path, rates: common.Table, seen: dict[str, list[float]]) -> None:
-    """Throughput as bars, latencies as distributions."""
-    with plots.figure(out, "batching", (9.0, 3.5)) as figure:
-        axes = figure.add_subplot(1, 2, 1)
-        for offset, column in ((-0.2, 1), (0.2, 2)):
-            places = [index + offset for index in range(len(rates.rows))]
-            axes.bar(places, [row[column] for row in rates.rows], 0.4, label=rates.columns[column].split(",")[0])
-        axes.set_xticks(range(len(rates.rows)), [row[0] for row in rates.rows])
-        axes.set_ylabel("requests per second")
-        axes.legend()
-        axes = figure.add_subplot(1, 2, 2)
-        for name, values in seen.items():
+def plot(out: Path, latencies: dict[str, list[float]]) -> None:
+    """Latencies as distributions."""
+    with plots.figure(out, "batching", (6.0, 3.5)) as figure:
+        axes = figure.add_subplot(1, 1, 1)
+        for name, values in latencies.items():
             axes.step(sorted(1e3 * v for v in values), np.linspace(0, 1, len(values)), label=name, where="post")
         axes.set_xlabel("ms of a small request")
         axes.set_ylabel("share of requests")
         axes.legend()
 
 
+def measure(options: argparse.Namespace) -> tuple[list[common.Table], list[str]]:
+    """The tables of a part, and what to say about them."""
+    if options.part == "tiles":
+        return [tiles(options.rounds, options.tile)], []
+    settings = {"requests_per_minute": 1_000_000}
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), options.prior, **settings) as server:
+        asker = Asker(server)
+        with asker.client:
+            if options.part == "throughput":
+                told = (
+                    "on a CPU a call holds one tile, so that a result has the same bits alone and in company; what is "
+                    "gained at once is decoding and encoding beside the network, nothing else"
+                )
+                return [throughput(asker, options.tasks, options.rounds, options.at_once)], [told]
+            latency, seen = beside_a_large_one(asker, options.requests)
+            canceled = canceling(asker, options.requests)
+    plot(options.out, seen)
+    return [latency, canceled], []
+
+
 def main() -> None:
-    """Run and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    """Run a part and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["throughput", "latency", "tiles"])
     parser.add_argument("--out", type=Path, default=common.ROOT / "benchmarks" / "results")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", nargs="+", default=tuple(TASKS), choices=tuple(TASKS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", default=("denoise",), choices=tuple(TASKS))
+    parser.add_argument("--at-once", type=int, default=REQUESTS, help="requests, one at a time and all at once")
     parser.add_argument("--requests", type=int, default=40, help="small ones beside a large one")
     parser.add_argument("--tile", type=int, default=256, help="side of the tiles that are computed without a server")
+    parser.add_argument("--prior", choices=["embedded", "trivial"], default="embedded")
     options = parser.parse_args()
     busy = os.getloadavg()[0]
     facts = common.circumstances(load_denoiser(device="cpu"))
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), requests_per_minute=1_000_000) as server:
-        asker = Asker(server)
-        with asker.client:
-            rates = throughput(asker, options.tasks, options.rounds)
-            latency, seen = beside_a_large_one(asker, options.requests)
-            canceled = canceling(asker, options.requests)
-    alone = tiles(options.rounds, options.tile)
-    notes = [
-        "On a CPU a call holds one tile, so that a result has the same bits alone and in company; what is gained at "
-        "once is decoding and encoding beside the network, nothing else.",
-        f"Load average before: {busy:.1f}, after: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
-    ]
-    common.report(options.out, "batching", "Batching", [rates, latency, canceled, alone], notes, facts)
-    plot(options.out, rates, seen)
+    options.out.mkdir(parents=True, exist_ok=True)
+    tables, notes = measure(options)
+    notes.append(f"load average before: {busy:.1f}, after: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    common.report_part(options.out, "batching", "Batching", options.part, tables, notes, facts)
 
 
 if __name__ == "__main__":

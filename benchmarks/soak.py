@@ -60,7 +60,7 @@ async def soak(server: Running, requests: int) -> tuple[list[tuple[int, Held]], 
     data, statuses = picture(), Counter[int]()
     seen: list[tuple[int, Held]] = []
     numbers = iter(range(requests))
-    async with httpx.AsyncClient(base_url=server.url, timeout=60.0) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=900.0) as client:
 
         async def work() -> None:
             for number in numbers:
