@@ -92,7 +92,7 @@ def serving(folder: Path, prior: str = "embedded", **settings: object) -> Iterat
         yield running
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(600)  # it may stand still with the machine
 
 
 def _until_ready(running: Running) -> None:

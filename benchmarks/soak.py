@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        limits = {"retention_seconds": 5, "devices": "cpu", "threads": 1}
+        # A machine that stands still for minutes is no hanging worker.
+        limits = {"retention_seconds": 5, "devices": "cpu", "threads": 1, "hang_seconds": 3600, "lease_seconds": 3600}
         with serving(Path(folder), "trivial", **limits) as server:
             begun = time.perf_counter()
             seen, statuses = asyncio.run(soak(server, options.requests))

@@ -37,6 +37,9 @@ BEAT_SECONDS, PROGRESS_SECONDS, PREVIEW_SECONDS = 1.0, 0.2, 0.5
 #: Values of a picture up to which a sampler's own work (data step, re-noising) is done in the step loop: some 10 ms
 #: for 0.7 megapixels on one core. Larger ones go to a pool, so that others' tiles need not wait.
 INLINE_VALUES = 1 << 21
+#: Part of a call's time for which the device may stand idle, so that a small picture that is just being decoded or
+#: encoded need not wait for another's tile.
+PATIENCE = 0.05
 #: Threads that decode, that encode, and that do large pictures' data steps.
 POOL_THREADS = 2
 
@@ -67,7 +70,7 @@ class DeviceWorker:
         # One thread: networks of one prior are not called twice at a time, and jobs with such priors take turns.
         self._enlarging = ThreadPoolExecutor(1, thread_name_prefix="enlarge")
         self._stopped = False
-        self._beaten = 0.0
+        self._beaten = self._patience = 0.0
 
     # From any thread.
 
@@ -113,14 +116,29 @@ class DeviceWorker:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _handle_inbox(self) -> None:
-        """Do what has come; wait for it, but not beyond the next beat, when no tile is pending."""
-        try:
-            action = self._inbox.get(block=not len(self._batcher), timeout=BEAT_SECONDS)
-            while True:
-                action()
-                action = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
+        """Do what has come; wait for it, but not beyond the next beat, when no tile is pending.
+
+        With tiles pending, wait for pools that have just begun, but a small part of a call at most: a small picture is
+        decoded or encoded by then, and would wait for all of a large one's next tile otherwise.
+        """
+        deadline = time.monotonic() + self._patience
+        wait = BEAT_SECONDS if not len(self._batcher) else self._young()
+        while True:
+            try:
+                action = self._inbox.get(block=wait > 0.0, timeout=wait)
+                while True:
+                    action()
+                    action = self._inbox.get_nowait()
+            except queue.Empty:
+                pass
+            wait = min(self._young(), deadline - time.monotonic())
+            if wait <= 0.0 or not len(self._batcher):
+                return
+
+    def _young(self) -> float:
+        """Seconds for which the youngest work in a pool is worth waiting for."""
+        youngest = max(self._in_pools.values(), default=float("-inf"))
+        return max(0.0, youngest + self._patience - time.monotonic())
 
     def _beat(self, batch: Batch | None) -> None:
         """Say that the loop lives and which jobs would be suspected if this process died now."""
@@ -213,7 +231,9 @@ class DeviceWorker:
 
     def _compute(self, batch: Batch) -> None:
         """Answer a batch of tiles; each job gets its own answers, or its own trouble."""
+        begun = time.monotonic()
         done = self._device.answer(batch)
+        self._patience = PATIENCE * (time.monotonic() - begun)
         for job, code, message, degraded in done.warnings:
             self._degrade(job, code, message, degraded)
         troubled: dict[WorkerJob, Exception] = {}
@@ -303,7 +323,8 @@ class DeviceWorker:
                     value = work()
             except Exception as caught:
                 error = caught
-            self._inbox.put(lambda: self._back(job, stage, time.monotonic() - start, value, error, then))
+            seconds = time.monotonic() - start
+            self._inbox.put(lambda: self._back(job, stage, seconds, value, error, then))
 
         self._in_pools[job] = time.monotonic()
         self._announce(None)  # before anything can crash over it

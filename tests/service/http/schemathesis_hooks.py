@@ -109,7 +109,7 @@ def _small(fields: dict[str, Any]) -> None:
     fields.pop("prior", None)
     for name, most in (("steps", 3), ("samples", 2)):
         value = fields.get(name)
-        if isinstance(value, int) and value > most:
+        if isinstance(value, int | float) and value > most:  # 50.0 is an integer to JSON
             fields[name] = most
     if fields.get("samples") == 2:
         fields.pop("fidelity", None)

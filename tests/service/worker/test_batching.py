@@ -180,3 +180,25 @@ def test_canceling_what_has_ended_or_never_was_changes_nothing(worker):
     worker.worker.cancel(("unknown", 3))
     worker.succeed(worker.submit())
     assert [e["type"] for e in worker.events(job)].count("canceled") == 0
+
+
+@pytest.mark.parametrize(("patience", "calls_in_all"), [(40.0, 1), (0.0, 2)])
+def test_a_thumbnail_is_decoded_and_encoded_between_two_tiles(start, monkeypatch, patience, calls_in_all):
+    """Once it is there, it waits for no call but its own; an impatient loop would give the large one more tiles."""
+    monkeypatch.setattr("service.worker.worker.PATIENCE", patience)
+    worker = start(max_batch=1)
+    prior, made, say = "slow:seconds=0.05", {}, worker.worker._say
+
+    def listen(message):
+        if message["say"] == "event":
+            made[message["job"], message["type"]] = len(calls(worker, prior))
+        say(message)
+
+    monkeypatch.setattr(worker.worker, "_say", listen)
+    large = worker.submit(worker.picture(1500, 1500), prior=prior)
+    worker.wait_for(large, "progress")
+    small = worker.submit(worker.picture(24, 24), "denoise", prior=prior, noise=20)
+    worker.succeed(small)
+    worker.worker.cancel((large, 1))
+    between = made[small, "succeeded"] - made[small, "started"]
+    assert between == 1 if calls_in_all == 1 else between >= calls_in_all
