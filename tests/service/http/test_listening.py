@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
 import time
@@ -10,7 +11,8 @@ from typing import Any
 
 import uvicorn
 
-from service.http.listening import ListeningServer
+from service.http.draining import Drain
+from service.http.listening import ListeningServer, soften
 from service.protection.receiving import DeadlineProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -95,3 +97,59 @@ def test_new_connections_are_refused_at_once() -> None:
         await serving
 
     asyncio.run(scenario())
+
+
+def test_a_server_that_the_command_uvicorn_made_ends_as_gently() -> None:
+    """It binds its socket itself. Clients ask at the last moment, as above."""
+
+    async def scenario(gently: bool) -> list[bytes]:
+        config = uvicorn.Config(app, "127.0.0.1", 0, lifespan="on", log_level="critical", http=DeadlineProtocol)
+        server, clients = uvicorn.Server(config), [socket.socket() for _ in range(5)]
+        if gently:
+            soften(server)
+        end = server.shutdown
+
+        async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+            for client in clients:
+                client.connect(server.servers[0].sockets[0].getsockname())
+                client.sendall(REQUEST)
+            await end(sockets)
+
+        server.shutdown = shutdown  # type: ignore[method-assign]
+        server.should_exit = True
+        await server.serve()
+        return [answer(client) for client in clients]
+
+    assert all(found.startswith(b"HTTP/1.1 204") for found in asyncio.run(scenario(True)))
+    assert b"" in asyncio.run(scenario(False)), "uvicorn alone would have let some down"
+
+
+def answer(client: socket.socket) -> bytes:
+    """What was sent before the connection ended; nothing when it was reset."""
+    client.settimeout(10)
+    with client:
+        try:
+            return client.recv(4096)
+        except ConnectionError:
+            return b""
+
+
+def test_draining_finds_the_server_behind_the_handler_it_replaces() -> None:
+    server = uvicorn.Server(uvicorn.Config(app))
+    abrupt, before = server.shutdown, {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    async def install() -> None:
+        async def nothing() -> None: ...
+
+        drain = Drain()
+        for number in before:
+            signal.signal(number, server.handle_exit)
+        drain.install(nothing, nothing)
+        drain.restore()
+
+    try:
+        asyncio.run(install())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert server.shutdown != abrupt
