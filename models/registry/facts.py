@@ -43,7 +43,8 @@ class PriorFacts:
         source: {"hub": repository, "revision": ...}, {"url": of the folder of its files} or {"path": ...}; empty for
             a shipped one.
         options: what its checkpoint does not say, see `models.loaders.loaded.LoadOptions`.
-        hints: {"memory_gib": float32 weights and one call, ...}; estimates, said as such.
+        hints: {"memory_gib": float32 weights and one call, "estimated": what that is, "teraflop_per_call": floating
+            point operations of one call on one tile, counted by benchmarks/prior_cost.py}.
         scale: how many times it enlarges, where it does nothing else (a latent upscaler); None for every other one.
         steps: calls that such a one makes when nobody says how many.
         notes: what else a user should know.

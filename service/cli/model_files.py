@@ -187,6 +187,9 @@ def described(facts: PriorFacts) -> dict[str, str]:
         "sigma": f"{facts.sigma_min * 127.5:.3g} to {facts.sigma_max * 127.5:.4g} (0-255)",
         "prediction": f"{facts.prediction}; {facts.schedule}",
         "memory": f"about {facts.hints['memory_gib']:g} GiB (estimate)" if "memory_gib" in facts.hints else "",
+        "cost": f"{facts.hints['teraflop_per_call']:g} Tflop a call on one tile"
+        if "teraflop_per_call" in facts.hints
+        else "",
         "citation": facts.citation,
         "notes": facts.notes,
         "assumed": "; ".join(facts.assumed),

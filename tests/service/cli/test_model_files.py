@@ -35,7 +35,7 @@ def test_show_tells_of_installed_and_of_known_priors(run: Run) -> None:
     assert done.exit_code == 0 and done.stdout.startswith("photo\n") and "Apache-2.0" in done.stdout
     done = run("models", "show", "openai-64-cond")
     assert "not on this machine" in done.stdout and "unknown until first pull" in done.stdout
-    assert "295,904,454" in done.stdout and "research" in done.stdout
+    assert "295,904,454" in done.stdout and "research" in done.stdout and "0.219 Tflop a call" in done.stdout
     shown = json.loads(run("models", "show", "openai-256-uncond", "--json").stdout)
     assert shown["installed"] is False and shown["parameters"] == 552_814_086
     done = run("models", "show", "imaginary")
