@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ def add(
         OutputError: its files cannot be copied.
     """
     from models.error_table import save_error_table
+    from models.latent.loading import is_latent
     from models.loaders import load
     from models.loaders.loaded import LoadOptions
     from models.registry import ONNX
@@ -86,6 +88,11 @@ def add(
     from models.self_test import photographs as read_photographs
 
     check_name(name)
+    if is_latent(path):
+        raise UnsupportedNetworkError(
+            f"{path} is a latent model, which is not tested as a denoiser and cannot be added; an upscaler is used "
+            f"from its folder (--prior {path}{os.sep}) or pulled under its published name"
+        )
     say = on_stage or (lambda _: None)
     pictures = read_photographs(photographs) if photographs else read_photographs()
     say(f"reading {path}")

@@ -150,3 +150,8 @@ def test_rest_enlarges_with_it_and_refuses_what_it_cannot_do(ldm, private, pictu
             body = refused.json()
             assert (refused.status_code, body["code"], body["errors"][0]["field"]) == (422, "invalid_parameter", field)
             assert said in body["detail"] and "only enlarges, 4 times" in body["detail"]
+
+
+def test_adding_a_folder_says_how_it_is_used_instead(folder, private):
+    done = invoke("models", "add", folder, "--name", "mine")
+    assert done.exit_code == 3 and f"--prior {folder}/" in done.output and not list(private.glob("mine*"))
