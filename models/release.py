@@ -2,7 +2,8 @@
 
     python -m models.release RUN/ema --photographs FOLDER
 
-writes `weights/photo/` (config, float16 weights, v(sigma), model card) and `weights/photo.json` (facts and digests).
+writes `weights/photo/` (config, float16 weights, v(sigma), int8 calibration, model card) and `weights/photo.json`
+(facts and digests).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from models.denoiser import TorchDenoiser, network_info
 from models.error_table import SIGMAS, central_crops, measure_error_table, save_error_table
+from models.export import calibrate
 from models.registry import (
     CONFIG_FILE,
     DEFAULT,
@@ -35,6 +38,7 @@ from models.registry import (
     verify,
 )
 from models.registry.facts import file_facts
+from models.runtime.building import CALIBRATION_FILE
 from models.training import VALIDATION_SIGMAS, Photographs
 from restore.errors import CorruptWeightsError
 from restore.prior.protocol import Denoiser
@@ -123,6 +127,7 @@ def release(
     size: int = 256,
     device: str = "cpu",
     precision: str = "auto",
+    int8: bool = False,
 ) -> PriorFacts:
     """Write a shipped prior; what was there under its name is replaced only once everything is ready.
 
@@ -137,9 +142,12 @@ def release(
         size: side of the central crops that are measured; smaller photographs are left out.
         device: where to measure.
         precision: in which to measure, see `TorchDenoiser`.
+        int8: whether to write what the int8 graph is made with, too (`models.export.calibrate`).
 
     Raises:
         CorruptWeightsError: the folder holds no usable network, or a weight float16 cannot hold.
+        ExportError: too few photographs for int8.
+        ParityError: int8 loses too much at every noise level.
         ValueError: no photograph is at least `size` pixels high and wide.
     """
     source = load_network(ema_folder)
@@ -161,6 +169,12 @@ def release(
         denoiser = TorchDenoiser(network, info, device, precision)
         pictures = central_crops(photographs, size)
         save_error_table(measure_error_table(denoiser, pictures, sigmas), folder / TABLE_FILE)
+        written = [CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE]
+        if int8:
+            digest = f"sha256:{file_facts(folder / WEIGHTS_FILE)['sha256']}"
+            calibration = calibrate(load_network(folder), replace(info, digest=digest), photographs)
+            (folder / CALIBRATION_FILE).write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
+            written.append(CALIBRATION_FILE)
         scores = denoising_scores(denoiser, pictures)
         parameters = sum(p.numel() for p in source.parameters())
         card = CARD.format(
@@ -182,7 +196,7 @@ def release(
             field=info.receptive_field,
         )
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
-        files = {file: file_facts(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE)}
+        files = {file: file_facts(folder / file) for file in written}
         facts = PriorFacts(
             name=name,
             family=type(network).__name__,
@@ -230,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="Markdown file: the model card's data section")
     parser.add_argument("--weights-licence", default="Apache-2.0", help="SPDX identifier")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-int8", action="store_true", help="do not calibrate int8")
     options = parser.parse_args(arguments)
     facts = release(
         options.ema,
@@ -237,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photographs=Photographs.load(options.photographs).validation,
         weights_licence=options.weights_licence,
         device=options.device,
+        int8=not options.no_int8,
         **({"data": options.data.read_text(encoding="utf-8")} if options.data else {}),
     )
     print(f"{facts.folder}: {facts.parameters / 1e6:.2f} million parameters, {facts.digest}")

@@ -14,12 +14,13 @@ from models.errors import ExportError
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.export.int8 import Quantised
     from restore.prior.protocol import Denoiser, PriorInfo
 
 FORMATS = ("onnx", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
-__all__ = ["FORMATS", "PRECISIONS", "export_onnx"]
+__all__ = ["FORMATS", "PRECISIONS", "calibrate", "export_onnx"]
 
 
 def export_onnx(
@@ -61,16 +62,10 @@ def export_onnx(
 
 
 def _export_int8(network: nn.Module, info: PriorInfo, path: Path, photographs: Sequence[Any]) -> dict[str, Any]:
-    from models.export.int8 import crops, quantise
-    from models.export.precisions import graph
     from models.export.report import describe, write_all
     from models.runtime import cache
-    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser
 
-    def run(data: bytes) -> Denoiser:
-        return OnnxRuntimeDenoiser(data, info, "cpu", "int8")
-
-    made = quantise(graph(network, info), info, crops(photographs, info), _original(network, info), run)
+    made = _quantised(network, info, photographs)
     data = made.model.SerializeToString()
     facts = {
         "safe_from": made.safe_from,
@@ -82,6 +77,34 @@ def _export_int8(network: nn.Module, info: PriorInfo, path: Path, photographs: S
     write_all(path, data, report)
     cache.store_graph(cache.fingerprint(network), "int8", data, {"prior": info.name, "digest": info.digest, **facts})
     return report
+
+
+def calibrate(network: nn.Module, info: PriorInfo, photographs: Sequence[Any]) -> dict[str, Any]:
+    """What a shipped prior says of itself so that machines can make its int8 graph without photographs.
+
+    Args:
+        network: as for `export_onnx`.
+        info: its facts.
+        photographs: uint8 HWC arrays.
+
+    Raises:
+        ExportError: the network cannot be exported, or there are too few photographs.
+        ParityError: int8 loses too much at every noise level.
+    """
+    made = _quantised(network, info, photographs)
+    lost = {f"{level:g}": round(value, 4) for level, value in made.parity.by_level().items()}
+    return {"digest": info.digest, **made.calibration.record(), "psnr_lost": lost, "photographs": len(photographs)}
+
+
+def _quantised(network: nn.Module, info: PriorInfo, photographs: Sequence[Any]) -> Quantised:
+    from models.export.int8 import crops, quantise
+    from models.export.precisions import graph
+    from models.runtime.onnx_runtime import OnnxRuntimeDenoiser
+
+    def run(data: bytes) -> Denoiser:
+        return OnnxRuntimeDenoiser(data, info, "cpu", "int8")
+
+    return quantise(graph(network, info), info, crops(photographs, info), _original(network, info), run)
 
 
 def _original(network: nn.Module, info: PriorInfo) -> Denoiser:

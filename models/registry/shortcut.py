@@ -31,14 +31,16 @@ class Prepared:
     Attributes:
         choice: what was asked for.
         known: the note.
-        data: the graph.
-        request: what it was compiled to.
+        data: the graph in float32.
+        request: what it was compiled to, or the one in int8.
+        safe_from: noise level (0-255 scale) from which on the one in int8 serves; None when there is none.
     """
 
     choice: Choice
     known: dict[str, Any]
     data: bytes
     request: Any
+    safe_from: float | None = None
 
     def denoiser(self, device: str) -> Denoiser | None:
         """The prior for pictures of any size; None when this is not what would have been built now: "auto" is another
@@ -54,7 +56,6 @@ class Prepared:
 
         from models.footprint import CEILING, fit
         from models.registry import choose_device, in_tiles, wanted_tiles
-        from models.runtime.open_vino import OpenVinoDenoiser
         from restore.prior.memory import available_bytes
 
         chosen = choose_device(device)
@@ -66,7 +67,19 @@ class Prepared:
         wanted = wanted_tiles(info, chosen)
         if fit(CEILING, available_bytes(chosen), wanted, info.native_size is not None) != wanted:
             return None
-        return in_tiles(OpenVinoDenoiser(self.data, info, self.known["precision"], self.request), wanted)
+        return in_tiles(self._built(info), wanted)
+
+    def _built(self, info: PriorInfo) -> Denoiser:
+        from models.runtime.graded import GradedDenoiser
+        from models.runtime.open_vino import OpenVinoDenoiser
+
+        built = OpenVinoDenoiser(self.data, info, self.known["precision"], self.request)
+        if self.safe_from is None:
+            return built
+        floating = self.known["floating"]
+        return GradedDenoiser(
+            built, lambda: OpenVinoDenoiser(self.data, info, floating), self.safe_from, "openvino", f"int8+{floating}"
+        )
 
 
 def prepare(facts: PriorFacts, choice: Choice, device: str) -> Prepared | None:
@@ -81,16 +94,19 @@ def prepare(facts: PriorFacts, choice: Choice, device: str) -> Prepared | None:
     if place is None or device not in ("auto", "cpu") or not _concerned(choice):
         return None
     known = cache.read_json(place / _name(facts, choice))
-    if known is None or known["precision"] not in HINTS:
+    if known is None or known["floating"] not in HINTS:
         return None
-    stored = cache.stored_graph(known["network"], "fp32")
-    if stored is None:
+    stored = wanted = cache.stored_graph(known["network"], "fp32")
+    if known["precision"] == "int8":
+        wanted = cache.stored_graph(known["network"], "int8")
+    if stored is None or wanted is None:
         return None
     try:
-        request = compile_request(stored[0], facts.name, HINTS[known["precision"]], known["threads"])
+        request = compile_request(wanted[0], facts.name, HINTS[known["floating"]], known["threads"])
     except RuntimeUnavailableError:
         return None  # the usual way will say why
-    return Prepared(choice, known, stored[0], request)
+    safe_from = float(wanted[1]["safe_from"]) if known["precision"] == "int8" else None
+    return Prepared(choice, known, stored[0], request, safe_from)
 
 
 def note(facts: PriorFacts, choice: Choice, loaded: LoadedPrior, built: Denoiser) -> None:
@@ -104,10 +120,12 @@ def note(facts: PriorFacts, choice: Choice, loaded: LoadedPrior, built: Denoiser
     """
     import torch
 
-    runtime, _, precision = built.info.runtime.partition(":")
+    runtime, _, precisions = built.info.runtime.partition(":")
+    precision, _, below = precisions.partition("+")
+    floating = below or precision
     if not _concerned(choice):
         return
-    if runtime != "openvino" or precision not in HINTS:
+    if runtime != "openvino" or floating not in HINTS:
         place = cache.existing(PART)
         if place is not None:
             with contextlib.suppress(OSError):
@@ -115,7 +133,7 @@ def note(facts: PriorFacts, choice: Choice, loaded: LoadedPrior, built: Denoiser
         return
     known = {
         "prior": facts.name, "network": cache.fingerprint(loaded.network), "precision": precision,
-        "threads": torch.get_num_threads(), "info": asdict(loaded.info),
+        "floating": floating, "threads": torch.get_num_threads(), "info": asdict(loaded.info),
     }  # fmt: skip
     # Where nothing can be written, the next start takes as long as this one.
     with contextlib.suppress(RuntimeUnavailableError):
@@ -123,7 +141,7 @@ def note(facts: PriorFacts, choice: Choice, loaded: LoadedPrior, built: Denoiser
 
 
 def _concerned(choice: Choice) -> bool:
-    return choice.runtime in ("auto", "openvino") and choice.precision != "int8"
+    return choice.runtime in ("auto", "openvino")
 
 
 def _name(facts: PriorFacts, choice: Choice) -> str:

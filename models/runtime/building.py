@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -12,6 +16,10 @@ from models.runtime.graded import GradedDenoiser
 from models.runtime.names import Choice
 from restore.errors import RuntimeUnavailableError
 from restore.prior.protocol import Denoiser, PriorInfo
+
+#: Shipped priors, and how each says what its int8 graph is made with.
+WEIGHTS = Path(__file__).parents[1] / "weights"
+CALIBRATION_FILE = "int8.json"
 
 
 def build_choice(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device | str) -> Denoiser:
@@ -74,9 +82,12 @@ def fastest_known(network: nn.Module, device: torch.device) -> Choice:
 
 def prepare(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> None:
     """Make and keep what a choice needs besides the network, an exported graph."""
-    if choice.runtime == "openvino":
+    if choice.precision == "int8":
+        quantised(network, info)
         exported(network, info)
-    elif choice.runtime.startswith("onnxruntime") and choice.precision != "int8":
+    elif choice.runtime == "openvino":
+        exported(network, info)
+    elif choice.runtime.startswith("onnxruntime"):
         exported(network, info, _onnx_precision(choice, device))
 
 
@@ -100,16 +111,48 @@ def exported(network: nn.Module, info: PriorInfo, precision: str = "fp32") -> by
 def quantised(network: nn.Module, info: PriorInfo) -> tuple[bytes, float]:
     """The int8 file of a network, and the noise level (0-255 scale) from which on it may be used.
 
+    It is in the private folder, or made now where the prior comes with its calibration.
+
     Raises:
-        RuntimeUnavailableError: it was not made yet: that takes photographs.
+        RuntimeUnavailableError: neither: that takes photographs.
     """
-    stored = cache.stored_graph(cache.fingerprint(network), "int8")
-    if stored is None:
+    mark = cache.fingerprint(network)
+    stored = cache.stored_graph(mark, "int8")
+    if stored is not None:
+        return stored[0], float(stored[1]["safe_from"])
+    known = calibration_of(info.digest)
+    if known is None:
         raise RuntimeUnavailableError(
             f"{info.name} was not quantised on this machine; "
             f"pellucid models export {info.name} FILE --precision int8 --calibration PHOTOGRAPHS does it"
         )
-    return stored[0], float(stored[1]["safe_from"])
+    import onnx
+
+    from models.export.int8 import Calibration, apply
+
+    calibration = Calibration.from_record(known)
+    data: bytes = apply(onnx.load_from_string(exported(network, info)), calibration).SerializeToString()
+    facts = {"prior": info.name, "digest": info.digest, "safe_from": calibration.safe_from}
+    cache.store_graph(mark, "int8", data, facts)
+    return data, calibration.safe_from
+
+
+def can_quantise(network: nn.Module, info: PriorInfo) -> bool:
+    """Whether `quantised` has what it takes."""
+    return calibration_of(info.digest) is not None or cache.stored_graph(cache.fingerprint(network), "int8") is not None
+
+
+def calibration_of(digest: str) -> dict[str, Any] | None:
+    """The calibration (`models.export.int8.Calibration.record`) that a shipped prior comes with.
+
+    Args:
+        digest: of the prior's weights.
+    """
+    for path in WEIGHTS.glob(f"*/{CALIBRATION_FILE}"):
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if known["digest"] == digest:
+            return known
+    return None
 
 
 def _open_vino(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
@@ -122,9 +165,11 @@ def _open_vino(choice: Choice, network: nn.Module, info: PriorInfo, device: torc
     precision = floating if choice.precision == "auto" else choice.precision
     if precision == "int8":
         data, safe_from = quantised(network, info)
-        exact = OpenVinoDenoiser(exported(network, info), info, floating)
+        below = exported(network, info)
         coarse = OpenVinoDenoiser(data, info, "int8")
-        return GradedDenoiser(coarse, exact, safe_from, "openvino", f"int8+{floating}")
+        return GradedDenoiser(
+            coarse, lambda: OpenVinoDenoiser(below, info, floating), safe_from, "openvino", f"int8+{floating}"
+        )
     return OpenVinoDenoiser(exported(network, info), info, precision)
 
 
@@ -135,9 +180,11 @@ def _onnx_runtime(choice: Choice, network: nn.Module, info: PriorInfo, device: t
     precision, tensorrt = _onnx_precision(choice, device), choice.runtime == "onnxruntime-tensorrt"
     if precision == "int8":
         data, safe_from = quantised(network, info)
-        exact = OnnxRuntimeDenoiser(exported(network, info), info, device)
+        below = exported(network, info)
         coarse = OnnxRuntimeDenoiser(data, info, device, "int8")
-        return GradedDenoiser(coarse, exact, safe_from, "onnxruntime", "int8+fp32")
+        return GradedDenoiser(
+            coarse, lambda: OnnxRuntimeDenoiser(below, info, device), safe_from, "onnxruntime", "int8+fp32"
+        )
     data = exported(network, info, precision)
     engines = cache.folder("engines") if tensorrt else None
     return OnnxRuntimeDenoiser(data, info, device, precision, tensorrt=tensorrt, engines=engines)

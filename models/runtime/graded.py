@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,16 +17,22 @@ class GradedDenoiser:
 
     Args:
         coarse: from `safe_from` on.
-        exact: below.
+        exact: below; made when it is first needed.
         safe_from: noise level, 0-255 scale.
         runtime: how it is called.
         precision: of the coarse one and of the exact one, such as "int8+bf16".
     """
 
-    def __init__(self, coarse: Denoiser, exact: Denoiser, safe_from: float, runtime: str, precision: str) -> None:
-        self._coarse, self._exact, self.safe_from = coarse, exact, safe_from
+    def __init__(
+        self, coarse: Denoiser, exact: Callable[[], Denoiser], safe_from: float, runtime: str, precision: str
+    ) -> None:
+        self._coarse, self._make_exact, self.safe_from = coarse, exact, safe_from
         self.runtime, self.precision = runtime, precision
-        self._info = replace(exact.info, differentiable=False, runtime=f"{runtime}:{precision}")
+        self._info = replace(coarse.info, differentiable=False, runtime=f"{runtime}:{precision}")
+
+    @cached_property
+    def _exact(self) -> Denoiser:
+        return self._make_exact()
 
     @property
     def info(self) -> PriorInfo:

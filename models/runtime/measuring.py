@@ -26,6 +26,8 @@ from restore.prior.protocol import Denoiser, PriorInfo
 SIDE = 256
 #: Noise levels of the comparison (0-255 scale): all that an export is checked at would take most of the time.
 COMPARED = (2.0, 15.0, 25.0, 100.0)
+#: Seconds between calls: some runtimes' threads go on spinning after a call, at the cost of the next one's.
+SETTLED = 0.1
 #: A runtime that needs longer to be ready is left to those who ask for it by name: a command would wait each time.
 LONGEST_START = 5.0
 #: What is tried when nothing else is said, by type of device.
@@ -91,7 +93,7 @@ def measure(
     """
     place = torch.device(device)
     reference_name = "torch:fp32"
-    names = list(dict.fromkeys([reference_name, *(candidates or _candidates(network, place))]))
+    names = list(dict.fromkeys([reference_name, *(candidates or _candidates(network, info, place))]))
     choices = {name: Choice.parse(name) for name in names}
     rows, ready = {}, dict[str, Denoiser]()
     reference = _Remembering(TorchDenoiser(copy.deepcopy(network), info, place, "fp32"))
@@ -109,9 +111,9 @@ def measure(
     return sorted(rows.values(), key=lambda row: (row.seconds is None, row.seconds))
 
 
-def _candidates(network: nn.Module, device: torch.device) -> tuple[str, ...]:
-    """What is tried when nothing else is said; int8 where the network was quantised."""
-    quantised = device.type == "cpu" and cache.stored_graph(cache.fingerprint(network), "int8") is not None
+def _candidates(network: nn.Module, info: PriorInfo, device: torch.device) -> tuple[str, ...]:
+    """What is tried when nothing else is said; int8 where the network was calibrated."""
+    quantised = device.type == "cpu" and building.can_quantise(network, info)
     return CANDIDATES[device.type] + (("onnxruntime:int8", "openvino:int8") if quantised else ())
 
 
@@ -169,6 +171,7 @@ def _side_by_side(
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
+            time.sleep(SETTLED)
             seconds = _timed(run, x, sigma)
             if number:  # the first calls choose kernels for this size
                 taken[name].append(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,13 +136,13 @@ def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def values_of(model: Any, names: list[str], inputs: dict[str, Any]) -> dict[str, Any]:
-    """Values inside a graph on the CPU, by name.
+def values_of(model: Any, names: list[str], calls: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Values inside a graph on the CPU, by name, call after call.
 
     Args:
         model: an `onnx.ModelProto` in float32; not changed.
         names: of the values.
-        inputs: of the call.
+        calls: the inputs of each.
     """
     import onnx
 
@@ -152,4 +153,5 @@ def values_of(model: Any, names: list[str], inputs: dict[str, Any]) -> dict[str,
     options = module.SessionOptions()
     options.log_severity_level = LOG_SEVERITY
     session = module.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    for inputs in calls:
+        yield dict(zip(names, session.run(names, inputs), strict=True))

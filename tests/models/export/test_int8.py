@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -7,10 +8,11 @@ import torch
 
 from models.denoiser import TorchDenoiser
 from models.errors import ExportError, ParityError
-from models.export import export_onnx
-from models.export.int8 import HELD_OUT, safe_from
+from models.export import calibrate, export_onnx
+from models.export.int8 import HELD_OUT, Calibration, _ranges, _too_dear, apply, safe_from
+from models.export.precisions import graph
 from models.parity import TOLERANCES, Deviation, Parity
-from models.runtime import build
+from models.runtime import build, building, cache
 from models.runtime.graded import GradedDenoiser
 from restore.errors import RuntimeUnavailableError
 from tests.models.conftest import tiny_network
@@ -51,6 +53,44 @@ def test_the_runtime_answers_in_int8_above_the_safe_level_and_in_float_below(rea
     assert error[1] < 1e-4 < error[0]
 
 
+def test_a_prior_that_comes_with_its_calibration_needs_no_photographs(ready, filled_cache, tmp_path, monkeypatch):
+    network, info = ready
+    info = replace(info, digest="sha256:1234")
+    record = calibrate(network, info, photographs())
+    monkeypatch.setattr(building, "WEIGHTS", tmp_path)
+    assert not building.can_quantise(network, info)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / building.CALIBRATION_FILE).write_text(json.dumps(record))
+    assert building.can_quantise(network, info)
+    denoiser = build(tiny_network(), info, device="cpu", runtime="onnxruntime:int8")
+    assert denoiser.info.runtime == "onnxruntime:int8+fp32"
+    exact = TorchDenoiser(tiny_network(), info, precision="fp32")
+    x, sigma = torch.randn(1, 3, 32, 32), torch.tensor([record["safe_from"] / 127.5])
+    assert 1e-4 < (denoiser(x, sigma) - exact(x, sigma)).abs().max() < 0.1
+    assert cache.stored_graph(cache.fingerprint(network), "int8")[1]["safe_from"] == record["safe_from"]
+
+
+def test_a_calibration_of_another_network_is_refused(ready):
+    model = graph(*ready)
+    with pytest.raises(ExportError, match="another network"):
+        apply(model, Calibration(((0.0, 1.0),), (), 5.0))
+
+
+def test_outliers_do_not_take_the_steps_of_all_others(ready):
+    model, info = graph(*ready), ready[1]
+    known = [torch.full((3, 128, 128), 0.1) + 0.01 * torch.randn(3, 128, 128) for _ in range(2)]
+    known[0][0, 0, 0] = 1e4
+    ranges, _ = _ranges(model, replace(info, sigma_max=0.1), known)
+    assert 0.1 < ranges[0][1] < 10.0  # of the first one's input: one value of 49,152 is far above
+
+
+def test_the_dearest_convolutions_stay_in_float_until_the_others_fit_the_budget():
+    losses = {4: 0.03, 7: 0.008, 9: 0.004, 11: -0.002}
+    assert _too_dear(losses, 0.05) == set()
+    assert _too_dear(losses, 0.0121) == {4}
+    assert _too_dear(losses, 0.001) == {4, 7, 9}
+
+
 def test_too_few_photographs_are_refused(ready, tmp_path):
     with pytest.raises(ExportError, match="photographs"):
         export_onnx(*ready, tmp_path / "x.onnx", "int8", photographs()[:-1])
@@ -80,7 +120,7 @@ def test_every_row_goes_by_its_own_noise_level(tiny):
         def __call__(self, x, sigma):
             return torch.full_like(x, self.value)
 
-    graded = GradedDenoiser(Named(8.0), Named(32.0), 25.0, "openvino", "int8+bf16")
+    graded = GradedDenoiser(Named(8.0), lambda: Named(32.0), 25.0, "openvino", "int8+bf16")
     answer = graded(torch.zeros(4, 3, 4, 4), torch.tensor([0.01, 25 / 127.5, 9.0, 0.1]))
     assert answer[:, 0, 0, 0].tolist() == [32.0, 8.0, 8.0, 32.0]
     assert graded.info.runtime == "openvino:int8+bf16"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import models.registry
+from models.export.int8 import Calibration, apply
 from models.registry import WEIGHTS_FILE, load_denoiser, open_prior, verify
 from models.registry.shortcut import PART, prepare
 from models.release import release
@@ -66,6 +67,24 @@ def test_the_second_load_builds_no_network_and_answers_the_same(weights, unbuilt
     assert (second.tile, second.overlap, second.max_batch) == (first.tile, first.overlap, first.max_batch)
     x, sigma = torch.randn(1, 3, 40, 56), torch.tensor([0.3])
     assert torch.equal(second(x, sigma), first(x, sigma))
+
+
+def test_int8_is_found_as_quickly_and_answers_as_before_on_both_sides_of_its_level(weights, unbuilt, tiny_graph):
+    count = sum(node.op_type == "Conv" for node in tiny_graph.graph.node)
+    quantised = apply(tiny_graph, Calibration(((-4.0, 4.0),) * count, (0, count - 1), 25.0))
+    mark = cache.fingerprint(open_prior(None, weights).network)
+    cache.store_graph(mark, "int8", quantised.SerializeToString(), {"safe_from": 25.0})
+    first = load_denoiser(runtime="openvino:int8", weights=weights)
+    exact = load_denoiser(runtime="openvino", weights=weights)
+    unbuilt()
+    second = load_denoiser(runtime="openvino:int8", weights=weights)
+    assert second.info == first.info and second.info.runtime.startswith("openvino:int8+")
+    x = torch.randn(1, 3, 40, 56)
+    for level, coarse in ((10.0, False), (50.0, True)):
+        sigma = torch.tensor([level / 127.5])
+        answer = second(x, sigma)
+        assert torch.equal(answer, first(x, sigma))
+        assert torch.equal(answer, exact(x, sigma)) is not coarse
 
 
 def test_auto_is_what_was_measured_last(weights, unbuilt):
