@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.dead_leaves import dead_leaves
 from models.denoiser import TorchDenoiser, network_info
 from models.error_table import SIGMAS, central_crops, measure_error_table, save_error_table
 from models.export import calibrate
@@ -45,6 +46,9 @@ from restore.prior.protocol import Denoiser
 
 CARD_FILE = "MODEL_CARD.md"
 CITATION = "Pellucid: photo restoration with a diffusion prior"
+
+#: Synthetic pictures and noise levels (0-255 scale) that weights must not blow up on, and an error that is none.
+STABLE_PICTURES, STABLE_LEVELS, SMALL_ERROR = 16, (2.0, 5.0, 15.0, 25.0, 50.0, 100.0), 10.0
 
 CARD = """\
 # Prior `{name}`
@@ -115,6 +119,30 @@ def denoising_scores(denoiser: Denoiser, pictures: Sequence[Tensor], seed: int =
     return scores
 
 
+@torch.no_grad()
+def check_stable(denoiser: Denoiser) -> None:
+    """Refuse a network that blows up where its training hardly looked: flat and saturated areas, little noise.
+
+    Without normalisation a few more steps at a high learning rate can do that to a network whose scores on photographs
+    have just become better.
+
+    Raises:
+        CorruptWeightsError: an estimate is much further from the clean picture than the noisy one is.
+    """
+    unit = max(8, denoiser.info.multiple_of)
+    clean = dead_leaves(STABLE_PICTURES, 8 * unit, 8 * unit)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    for level in STABLE_LEVELS:
+        sigma = torch.full((len(clean),), level / 127.5)
+        estimate = denoiser(clean + level / 127.5 * noise, sigma).clamp(-1, 1)
+        error = 127.5 * float((estimate - clean).square().mean(dim=(1, 2, 3)).sqrt().max())
+        if not error < max(2.0 * level, SMALL_ERROR):
+            raise CorruptWeightsError(
+                f"these weights blow up: a synthetic picture with noise {level:g} comes back with an error of "
+                f"{error:.0f}; train on, with a lower learning rate"
+            )
+
+
 def release(
     ema_folder: Path,
     out: Path = WEIGHTS / DEFAULT,
@@ -145,7 +173,8 @@ def release(
         int8: whether to write what the int8 graph is made with, too (`models.export.calibrate`).
 
     Raises:
-        CorruptWeightsError: the folder holds no usable network, or a weight float16 cannot hold.
+        CorruptWeightsError: the folder holds no usable network, a weight float16 cannot hold, or a network that blows
+            up.
         ExportError: too few photographs for int8.
         ParityError: int8 loses too much at every noise level.
         ValueError: no photograph is at least `size` pixels high and wide.
@@ -167,6 +196,7 @@ def release(
         network = load_network(folder)
         info = network_info(network, name)
         denoiser = TorchDenoiser(network, info, device, precision)
+        check_stable(denoiser)
         pictures = central_crops(photographs, size)
         save_error_table(measure_error_table(denoiser, pictures, sigmas), folder / TABLE_FILE)
         written = [CONFIG_FILE, WEIGHTS_FILE, TABLE_FILE]
