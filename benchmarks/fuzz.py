@@ -100,7 +100,7 @@ def _report(
         f"over HTTP, {sum(answers.values()) / took:.0f} a second; seconds include waiting for one another",
         "the prior costs nothing, so that what is measured is the server: sniffing, decoding on trial, queue, worker",
         "memory is read 13 s after the last answer, when its results have expired",
-        f"others were at work on the machine: load average {os.getloadavg()[2]:.1f} over 15 minutes on its two cores",
+        f"load average over the last 15 minutes, this run included: {os.getloadavg()[2]:.1f}",
     ]
     report(options.out, "fuzz", "10,000 mutated pictures", [bars, table], notes, circumstances(None))
 

@@ -112,7 +112,7 @@ def main() -> None:
         + ", ".join(f"{status}: {number}" for status, number in sorted(statuses.items())),
         "an eighth each: JSON with the result inside, a truncated picture, a job with long-poll, result and deletion, "
         "events, a list; three eighths raw pictures; all processes (server, worker, decoders) together; trivial prior",
-        f"others were at work on the machine: load average {os.getloadavg()[2]:.1f} over 15 minutes on its two cores",
+        f"load average over the last 15 minutes, this run included: {os.getloadavg()[2]:.1f}",
     ]
     report(options.out, "soak", "Soak", [table, course], notes, circumstances(None))
 
