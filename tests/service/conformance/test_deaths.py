@@ -72,7 +72,7 @@ def test_a_server_that_was_away_for_longer_than_its_lease_writes_no_more(site: S
     job_id = site.run_at(server, home, **LONG)
     with server.paused():
         job = home.until(job_id, "succeeded")
-        assert job["attempt"] == 2
+        assert job["attempt"] >= 2  # on a slow machine the second may lose its lease, too
     until(lambda: "lost its job" in server.log or "came too late" in server.log or "is lost" in server.log, "a word")
     assert home.job(job_id) == job == server.job(job_id)
     assert ended_once(home, job_id)
