@@ -72,7 +72,9 @@ def readme(checkout: Path, pattern: str) -> str:
 @contextmanager
 def served(checkout: Path, bin_: Path, watch: Watch) -> Iterator[None]:
     """`pellucid serve`, ready."""
-    with socket_free(), watch.time("start the server"):
+    if answers():
+        raise SystemExit(f"something answers at {ADDRESS} already")
+    with watch.time("start the server"):
         process = subprocess.Popen([bin_ / "pellucid", "serve"], cwd=checkout, env=environment(checkout.parent))
         while not answers():
             if process.poll() is not None:
@@ -83,14 +85,6 @@ def served(checkout: Path, bin_: Path, watch: Watch) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(60)
-
-
-@contextmanager
-def socket_free() -> Iterator[None]:
-    """Only where nobody else serves already."""
-    if answers():
-        raise SystemExit(f"something answers at {ADDRESS} already")
-    yield
 
 
 def answers() -> bool:

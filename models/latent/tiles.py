@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,11 @@ from restore.prior.tiled import axis_windows, tile_starts
 Network = Callable[[Tensor], Tensor]
 
 
-def tiled_call(network: Network, x: Tensor, tile: int, overlap: int, scale: float = 1.0) -> Tensor:
-    """The answer of `tiled_calls`, without a stop between the tiles."""
-    calls = tiled_calls(network, x, tile, overlap, scale)
+def finished(work: Generator[Any, None, Tensor]) -> Tensor:
+    """What such a piece of work returns, without a stop between its tiles."""
     try:
         while True:
-            next(calls)
+            next(work)
     except StopIteration as stop:
         answer: Tensor = stop.value
         return answer

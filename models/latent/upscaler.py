@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.latent.projection import SCALE, project, project_bounded
-from models.latent.tiles import count_tiles, tiled_calls
+from models.latent.tiles import count_tiles, finished, tiled_calls
 from models.loaders.schedules import alphas_cumprod
 from restore.errors import ParameterError
 from restore.prior.enlarger import Enlarging, EnlargingStep
@@ -105,13 +105,7 @@ class LatentUpscaler:
         Raises:
             ParameterError: see `enlarge`.
         """
-        enlarging = self.enlarge(small, steps=steps, corrections=corrections, seed=seed)
-        try:
-            while True:
-                next(enlarging)
-        except StopIteration as stop:
-            large: Tensor = stop.value
-            return large
+        return finished(self.enlarge(small, steps=steps, corrections=corrections, seed=seed))
 
     @torch.no_grad()
     def enlarge(self, small: Tensor, *, steps: int, seed: int, corrections: int = CORRECTIONS) -> Enlarging:

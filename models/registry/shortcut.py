@@ -70,16 +70,10 @@ class Prepared:
         return in_tiles(self._built(info), wanted)
 
     def _built(self, info: PriorInfo) -> Denoiser:
-        from models.runtime.graded import GradedDenoiser
-        from models.runtime.open_vino import OpenVinoDenoiser
+        from models.runtime.open_vino import OpenVinoDenoiser, graded
 
         built = OpenVinoDenoiser(self.data, info, self.known["precision"], self.request)
-        if self.safe_from is None:
-            return built
-        floating = self.known["floating"]
-        return GradedDenoiser(
-            built, lambda: OpenVinoDenoiser(self.data, info, floating), self.safe_from, "openvino", f"int8+{floating}"
-        )
+        return built if self.safe_from is None else graded(built, self.data, self.safe_from, self.known["floating"])
 
 
 def prepare(facts: PriorFacts, choice: Choice, device: str) -> Prepared | None:

@@ -158,18 +158,14 @@ def calibration_of(digest: str) -> dict[str, Any] | None:
 def _open_vino(choice: Choice, network: nn.Module, info: PriorInfo, device: torch.device) -> Denoiser:
     if device.type != "cpu":
         raise RuntimeUnavailableError(f"openvino runs on the CPU, not on {device}")
-    from models.runtime.open_vino import OpenVinoDenoiser, load_module
+    from models.runtime.open_vino import OpenVinoDenoiser, graded, load_module
 
     load_module()  # before a long export
     floating = "bf16" if bf16_in_hardware(device) else "fp32"
     precision = floating if choice.precision == "auto" else choice.precision
     if precision == "int8":
         data, safe_from = quantised(network, info)
-        below = exported(network, info)
-        coarse = OpenVinoDenoiser(data, info, "int8")
-        return GradedDenoiser(
-            coarse, lambda: OpenVinoDenoiser(below, info, floating), safe_from, "openvino", f"int8+{floating}"
-        )
+        return graded(OpenVinoDenoiser(data, info, "int8"), exported(network, info), safe_from, floating)
     return OpenVinoDenoiser(exported(network, info), info, precision)
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from models.denoiser import bf16_in_hardware
 from models.runtime.external import ExternalDenoiser
+from models.runtime.graded import GradedDenoiser
 from models.runtime.open_vino_graph import HINTS, compile_request, load_module
 from restore.errors import RuntimeUnavailableError
 from restore.prior.protocol import PriorInfo
 
 NAME = "openvino"
 
-__all__ = ["NAME", "OpenVinoDenoiser", "load_module"]
+__all__ = ["NAME", "OpenVinoDenoiser", "graded", "load_module"]
 
 
 class OpenVinoDenoiser(ExternalDenoiser):
@@ -48,3 +49,18 @@ class OpenVinoDenoiser(ExternalDenoiser):
         answers = self._request.infer({"x": x.numpy(), "sigma": sigma.numpy()}, share_inputs=True)
         # The request's own memory is used again by the next call.
         return torch.from_numpy(np.array(answers[0], copy=True))
+
+
+def graded(coarse: OpenVinoDenoiser, data: bytes, safe_from: float, floating: str) -> GradedDenoiser:
+    """A network in int8 where that is safe.
+
+    Args:
+        coarse: the graph in int8.
+        data: the graph in float32.
+        safe_from: noise level, 0-255 scale.
+        floating: what the float32 graph is computed in below that.
+    """
+    info = coarse.info
+    return GradedDenoiser(
+        coarse, lambda: OpenVinoDenoiser(data, info, floating), safe_from, NAME, f"{coarse.precision}+{floating}"
+    )

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from models.latent.projection import project, project_bounded, shrink
-from models.latent.tiles import tiled_call
+from models.latent.tiles import finished, tiled_calls
 
 
 def test_shrinking_is_the_antialiased_bicubic_reduction():
@@ -38,5 +38,5 @@ def test_within_bounds_it_agrees_to_half_a_step_of_eight_bits():
 @pytest.mark.parametrize("size", [(64, 64), (96, 40), (100, 132)])
 def test_tiles_of_a_local_network_give_the_whole(scale, network, size):
     x = torch.randn(1, 3, *size)
-    tiled = tiled_call(network, x, 32, 16, scale)
+    tiled = finished(tiled_calls(network, x, 32, 16, scale))
     torch.testing.assert_close(tiled, network(x), rtol=0, atol=1e-5)
