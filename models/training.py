@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.crops import Crops
 from models.denoiser import bf16_in_hardware
 from models.muon import Muon
 from models.unet import DenoisingUNet
@@ -40,11 +40,10 @@ SHOWN = {"budgie_9ad2f8f9.jpg", "budgie_2bbd0bfe.jpg", "budgie_b60e6874.jpg", "b
 class TrainingConfig:
     """Everything a training run depends on besides its photographs.
 
-    A step whose loss is `spike` times the running mean is not taken: without normalisation a single patch can now and
-    then blow up, and its gradient says nothing.
+    A patch whose loss is more than `spike` times the running mean weighs only as much as one at that limit: without
+    normalisation a patch can now and then blow up. Leaving it out teaches the network nothing, and it blows up again.
 
-    With `shrink` below 1, every other crop is cut larger and scaled down by a factor drawn from [shrink, 1]: finer
-    texture and sharper edges than the photographs hold at their own size.
+    `shrink` and `synthetic` are those of `models.crops.Crops`.
 
     The noise distribution follows the ablation in the model card: most of the mass where restoration works
     (0.01-0.8), a tenth above, so that a warm start from nothing works.
@@ -56,6 +55,7 @@ class TrainingConfig:
     batch: int = 32
     patch: int = 64
     shrink: float = 1.0
+    synthetic: float = 0.03
     lr: float = 2e-3
     optimizer: str = "muon"
     warmup_steps: int = 200
@@ -109,52 +109,36 @@ class Photographs:
             photographs.validation = photographs.train[:1]
         return photographs
 
-    def batches(self, batch: int, patch: int, seed: int, shrink: float = 1.0) -> Iterator[Tensor]:
-        """Endless [batch, 3, patch, patch] uint8 crops, uniform over pixels, with the 8 flips and rotations.
-
-        Every other one, on average, is an area-averaged larger crop if `shrink` < 1 (see `TrainingConfig`).
-        """
-        rng = np.random.default_rng(seed)
-        usable: list[NDArray[np.uint8]] = [p for p in self.train if min(p.shape[:2]) >= patch]
-        weights = np.array([p.shape[0] * p.shape[1] for p in usable], float)
-        weights /= weights.sum()
-        while True:
-            crops = []
-            for index in rng.choice(len(usable), batch, p=weights):
-                picture = usable[int(index)]
-                size = patch
-                if shrink < 1.0 and rng.integers(2):
-                    size = min(round(patch / rng.uniform(shrink, 1.0)), *picture.shape[:2])
-                top = int(rng.integers(picture.shape[0] - size + 1))
-                left = int(rng.integers(picture.shape[1] - size + 1))
-                crop = picture[top : top + size, left : left + size]
-                if size > patch:
-                    crop = cast("NDArray[np.uint8]", cv2.resize(crop, (patch, patch), interpolation=cv2.INTER_AREA))
-                crop = np.rot90(crop, int(rng.integers(4)))
-                crops.append(crop[:, ::-1] if rng.integers(2) else crop)
-            yield torch.from_numpy(np.ascontiguousarray(np.stack(crops))).permute(0, 3, 1, 2)
-
 
 def sample_sigma(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Noise levels [count] of the mixture in `TrainingConfig`, log-uniform in each part."""
+    """Noise levels [count] of the mixture in `TrainingConfig`, log-uniform in each part, on the generator's device."""
 
     def log_uniform(low: float, high: float) -> Tensor:
-        u = torch.rand(count, generator=generator)
+        u = torch.rand(count, generator=generator, device=generator.device)
         return torch.exp(math.log(low) + u * math.log(high / low))
 
     low = log_uniform(config.sigma_low, config.sigma_high)
     high = log_uniform(config.sigma_high, config.sigma_max)
-    return torch.where(torch.rand(count, generator=generator) < config.high_share, high, low)
+    return torch.where(torch.rand(count, generator=generator, device=generator.device) < config.high_share, high, low)
 
 
 def edm_loss(
     model: Callable[[Tensor, Tensor], Tensor], clean: Tensor, sigma: Tensor, noise: Tensor, s: float = 0.5
 ) -> Tensor:
-    """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, s = sigma_data, mean over all
-    pixels."""
+    """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, s = sigma_data, mean over the
+    pixels of each patch [N]."""
     weight = (sigma.square() + s * s) / (sigma * s).square()
     error = model(clean + sigma.view(-1, 1, 1, 1) * noise, sigma) - clean
-    return (weight.view(-1, 1, 1, 1) * error.square()).mean()
+    return weight * error.square().mean((1, 2, 3))
+
+
+def limited(losses: Tensor, limit: Tensor) -> Tensor:
+    """Mean of patches' losses [N] in which one above `limit` counts, and pulls, as one at the limit.
+
+    What is not finite counts nothing.
+    """
+    counted = torch.where(losses.isfinite(), losses, 0.0)
+    return (counted * (limit / counted.detach().clamp(min=1e-20)).clamp(max=1.0)).mean()
 
 
 def reduced_precision(device: str) -> torch.autocast:
@@ -217,8 +201,9 @@ class Trainer:
         self.optimizers = self._optimizers()
         self.step = 0
         self.trained_seconds = 0.0
-        self.usual_loss = 1.0  # what an untrained network in this parametrisation starts from
-        self.spikes = 0
+        # What an untrained network in this parametrisation starts from, and the patches so far that were limited.
+        self.usual_loss = torch.ones((), device=config.device)
+        self.spikes = torch.zeros((), dtype=torch.long, device=config.device)
         if (out / "state.pt").exists():
             self._resume(out / "state.pt")
         self.forward = torch.compile(self.model) if config.compile else self.model
@@ -258,25 +243,30 @@ class Trainer:
         torch.save(state, partial)
         partial.replace(self.out / "state.pt")
 
-    def train_step(self, clean: Tensor, rate: float) -> float:
-        """One step on a uint8 batch at a learning rate of `rate` times the configured one; returns the loss."""
+    def train_step(self, clean: Tensor, rate: float) -> Tensor:
+        """One step on a uint8 batch at a learning rate of `rate` times the configured one; returns the loss.
+
+        Nothing here waits for the device: the loss is a tensor of no dimensions on it.
+        """
         config = self.config
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * rate
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        sigma = sample_sigma(config, clean.shape[0], generator).to(config.device)
-        noise = torch.randn(clean.shape, generator=generator).to(config.device)
+        generator = torch.Generator(config.device).manual_seed(config.seed * 1_000_003 + self.step)
         images = clean.to(config.device).float() / 127.5 - 1.0
+        sigma = sample_sigma(config, images.shape[0], generator)
+        noise = torch.randn(images.shape, generator=generator, device=config.device)
         with reduced_precision(config.device):
-            loss = edm_loss(self.forward, images, sigma, noise)
-        value = loss.item()
+            losses = edm_loss(self.forward, images, sigma, noise)
+        limit = config.spike * self.usual_loss
+        loss = limited(losses, limit)
+        self.spikes += (~(losses.detach() <= limit)).sum()
+        self.usual_loss = self.usual_loss.lerp(loss.detach(), 0.02)
         self.step += 1
-        if not value < config.spike * self.usual_loss:
-            self.spikes += 1
-            return value
-        self.usual_loss += 0.02 * (value - self.usual_loss)
         loss.backward()
+        for p in self.model.parameters():
+            if p.grad is not None:
+                torch.nan_to_num_(p.grad, 0.0, 0.0, 0.0)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -284,7 +274,7 @@ class Trainer:
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
-        return value
+        return loss.detach()
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train for the configured budget, yielding a row of numbers now and then; the last has `done`.
@@ -295,12 +285,15 @@ class Trainer:
         """
         config = self.config
         (self.out / "config.json").write_text(json.dumps(asdict(config), indent=2))
-        start, start_step = time.monotonic(), self.step
+        torch.backends.cudnn.benchmark = True  # patches of one shape, tens of thousands of times
+        start_step = self.step
         already = self.trained_seconds
         last_report = last_validation = last_checkpoint = 0.0
         decaying = False
-        losses: list[float] = []
-        for clean in self.photographs.batches(config.batch, config.patch, config.seed + self.step, config.shrink):
+        losses: list[Tensor] = []
+        crops = Crops(self.photographs.train, config.patch, config.shrink, config.synthetic, config.seed, config.device)
+        start = time.monotonic()
+        for clean in crops.batches(config.batch, config.seed + self.step):
             elapsed = time.monotonic() - start
             left = config.budget_seconds - elapsed
             if not decaying and left <= config.decay_seconds:
@@ -323,8 +316,8 @@ class Trainer:
                 "step": self.step,
                 "seconds": round(self.trained_seconds),
                 "rate": round(rate, 4),
-                "loss": round(float(np.median(losses)), 5),
-                "spikes": self.spikes,
+                "loss": round(float(torch.stack(losses).median()), 5),
+                "spikes": int(self.spikes),
                 "patches_per_second": round(len(losses) * config.batch / 15.0, 1),
             }
             losses = []

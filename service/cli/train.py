@@ -12,8 +12,8 @@ from service.cli.values import Duration, Numbers
 #: Options whose value is a field of `TrainingConfig` of the same name; what is not given keeps that class's default.
 FIELDS = (
     "channels", "blocks", "middle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay", "ema",
-    "shrink", "sigma_low", "sigma_high", "sigma_min", "sigma_max", "high_share", "gradient_clip", "spike", "seed",
-    "compile",
+    "shrink", "synthetic", "sigma_low", "sigma_high", "sigma_min", "sigma_max", "high_share", "gradient_clip", "spike",
+    "seed", "compile",
 )  # fmt: skip
 
 _POSITIVE = click.IntRange(min=1)
@@ -40,6 +40,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--patch", type=click.IntRange(min=16), help="Side of a patch in pixels.")
 @click.option("--shrink", type=click.FloatRange(0.0, 1.0, min_open=True),
               help="Every other patch is scaled down by a factor from this to 1.")  # fmt: skip
+@click.option("--synthetic", type=_SHARE, help="Share of patches of flat, saturated or synthetic areas.")
 @click.option("--lr", type=_ABOVE_ZERO, help="Learning rate.")
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), help="Of the hidden convolutions.")
 @click.option("--warmup-steps", type=_POSITIVE, help="Steps until the learning rate is reached.")
@@ -51,7 +52,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--sigma-max", type=_ABOVE_ZERO, help="Largest noise level trained on.")
 @click.option("--high-share", type=_SHARE, help="Share of patches above --sigma-high.")
 @click.option("--gradient-clip", type=_ABOVE_ZERO, help="Largest norm of a gradient.")
-@click.option("--spike", type=_ABOVE_ZERO, help="A step is left out when its loss is this many times the usual.")
+@click.option("--spike", type=_ABOVE_ZERO, help="A patch of a larger loss, in usual losses, weighs as one of this.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of every random number.")
 @click.option("--compile/--no-compile", default=None, help="Compile the network first.")
 @click.option("--validate-every", type=Duration(), help="Time between validations.")
