@@ -86,7 +86,7 @@ class Crops:
         device, patch = self.pixels.device, self.patch
         chosen = torch.multinomial(self._chances, count, replacement=True, generator=generator)
         place = torch.rand(2, count, generator=generator, device=device, dtype=torch.float64)
-        turns = torch.randint(2, (3, count, 1, 1), generator=generator, device=device, dtype=torch.bool)
+        turns = torch.rand(3, count, 1, 1, generator=generator, device=device) < 0.5
         widths = self._widths[chosen]
         top = (place[0] * (self._heights[chosen] - patch + 1)).long().view(-1, 1, 1)
         left = (place[1] * (widths - patch + 1)).long().view(-1, 1, 1)

@@ -97,7 +97,7 @@ def train(
 
 
 def run(trainer: Any, quiet: bool) -> None:
-    """Train with a progress bar in seconds of the budget.
+    """Train with a progress bar in seconds of the budget; where the output is no terminal, with a line now and then.
 
     Args:
         trainer: a `models.training.Trainer`.
@@ -118,6 +118,8 @@ def run(trainer: Any, quiet: bool) -> None:
             bar.set_description_str(f"step {row['step']} ", refresh=False)
             shown: dict[str, Any] = {key: last[key] for key in ("loss", "psnr15", "psnr25", "psnr50") if key in last}
             bar.set_postfix(shown)
+            if bar.disable and not quiet and not row.get("done"):
+                click.echo(", ".join(f"{key} {value}" for key, value in row.items()))
     scores = ", ".join(f"sigma {key[4:]}: {value} dB" for key, value in last.items() if key.startswith("psnr"))
     if not quiet:
         click.echo(f"step {last['step']}, {last['seconds']} s of training in all. Validation PSNR: {scores}")
