@@ -85,7 +85,7 @@ def create_app(
         app.add_route("/metrics", metrics.answer, methods=["GET"], include_in_schema=False)
 
     async def admit() -> None:
-        await app.state.parts.service.admit()
+        await app.state.parts.service.admit(app.state.parts.arriving)
 
     middleware.install(app, chosen, metrics, admit)
     app.add_middleware(LastAnswers)

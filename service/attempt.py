@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +28,8 @@ from service.threads import Threads
 PROGRESS_SECONDS = 0.2
 #: Waits before the end of a job is written again when the database does not answer; longer than a restart of one takes.
 PATIENCE_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -185,19 +187,19 @@ class Attempt:
         self.gave_back = True
         self._means.board.post(job.id, ended=True)
 
-    async def _end(self, method: Callable[..., bool], state: JobState, *args: Any) -> bool:
+    async def _end(self, method: Callable[..., Job | None], state: JobState, *args: Any) -> bool:
         job, means = self.job, self._means
-        taken = await self._persistently(method, job.id, job.fence, *args, means.retention_seconds)
-        if taken:
+        ended = await self._persistently(method, job.id, job.fence, *args, means.retention_seconds)
+        if ended is not None:
             stages = args[0].metrics if args and isinstance(args[0], Outcome) else {}
             means.metrics.job_ended(job.spec.task, state.value, stages)
             means.tracing.ended(job, state.value, stages)
         else:
             log.warning("the end of attempt %d came too late; it is not taken", job.attempt)
-        means.board.post(job.id, ended=True)
-        return taken
+        means.board.post(job.id, ended=True, job=ended)
+        return ended is not None
 
-    async def _persistently(self, method: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:
+    async def _persistently(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Write, again and again when the database does not answer. If it never does, the lease runs out."""
         for wait in PATIENCE_SECONDS:
             try:

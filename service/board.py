@@ -6,12 +6,20 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from service.jobs.model import Job
+
 
 class Bell:
-    """Rung when there may be news of one job."""
+    """Rung when there may be news of one job.
+
+    Attributes:
+        only_end: not for anything before.
+        ended: the job as it ended, where that is known here.
+    """
 
     def __init__(self, only_end: bool) -> None:
         self.only_end = only_end
+        self.ended: Job | None = None
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
@@ -49,8 +57,16 @@ class Board:
         for job_id in self._bells:
             self.post(job_id, ended=True)
 
-    def post(self, job_id: str, *, ended: bool = False) -> None:
-        """There is news of a job."""
+    def post(self, job_id: str, *, ended: bool = False, job: Job | None = None) -> None:
+        """There is news of a job.
+
+        Args:
+            job_id: whose.
+            ended: that it has ended, or is queued again.
+            job: as it has ended and will stay.
+        """
         for bell in self._bells.get(job_id, ()):
+            if job is not None:
+                bell.ended = job
             if ended or not bell.only_end:
                 bell.ring()

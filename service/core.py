@@ -44,8 +44,11 @@ class Service(Protocol):
     @property
     def draining(self) -> bool: ...
 
-    async def admit(self) -> None:
+    async def admit(self, ahead: int = 0) -> None:
         """Look whether there is room, before the work of receiving and examining a picture; `submit` looks again.
+
+        Args:
+            ahead: submissions that were let in before and have not come to `submit` yet.
 
         Raises:
             Problem: SATURATED, DRAINING.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from html import escape
 from typing import Any
 
@@ -29,7 +30,8 @@ from service.http.negotiation import JSON
 from service.http.openapi import HEADERS, described, parameters
 from service.http.parts import Parts, check_open, check_takes_work, owner, parts
 from service.http.pictures import Submitted
-from service.http.restore import idempotency_key, new_job, queue
+from service.http.restore import idempotency_key
+from service.http.submission import let_in, new_job, queue, storing
 from service.http.validation import field_errors
 from service.http.waiting import Gone
 from service.intake.protocol import Examined
@@ -146,20 +148,23 @@ async def _submit(request: Request, given: Parts, key: str | None) -> tuple[Subm
     if shape_of(request) is not Shape.JSON:
         raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the body is {JSON}")
     body = await receive(request, given.settings.max_bytes)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(body.close)
+        if key is None:
+            await given.service.admit(given.arriving)
+        stack.enter_context(let_in(given))
         async with given.intake_slots:
             asked = await to_thread.run_sync(_read, body)
             prior = await to_thread.run_sync(_prior, asked, given.settings)
-            data = await given.reader.source("image", _source(asked.image), owner(request))
-            image = await given.intake.examine(data, "image")
+            inputs = {"image": await given.reader.source("image", _source(asked.image), owner(request))}
+            stored = await stack.enter_async_context(storing(given.service.blobs, inputs))
+            image = await given.reader.examine(inputs)
             able = await to_thread.run_sync(scales, prior or default_prior(given.settings))
             fit = _fit(asked, image, able)
             wanted = SuperResolve.model_validate({"scale": fit.scale, "prior": prior, "output_format": "png"})
             budget.check(wanted, image, given.settings, check_prior(wanted, given.settings))
-            new = await new_job(request, given, Submitted(wanted, image, {"image": data}), "png", key)
-    finally:
-        body.close()
-    return await queue(given, new), fit
+            new = await new_job(request, given, Submitted(wanted, image), stored, "png", key)
+        return await queue(given, new, stored), fit
 
 
 def _read(body: Body) -> ExtrasRequest:

@@ -28,6 +28,7 @@ class Parts:
         drain, waiters, reader: see their classes.
         pulls: priors being fetched.
         webhooks: where they may be sent.
+        arriving: submissions that have been received and are not queued yet.
         intake_slots: requests whose pictures may be in memory at the same time; the others wait on disk.
     """
 
@@ -40,6 +41,7 @@ class Parts:
     intake_slots: anyio.Semaphore
     webhooks: WebhookTargets
     pulls: Pulls = field(default_factory=Pulls)
+    arriving: int = 0
 
 
 def parts(request: Request) -> Parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -24,17 +25,15 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Submitted:
-    """A request's parameters and its pictures.
+    """A request's parameters and what its picture is.
 
     Attributes:
         parameters: checked.
         image: as the intake found it.
-        inputs: role -> bytes: encoded pictures, and a kernel as JSON rows.
     """
 
     parameters: AnyParameters | AnyRequest
     image: Examined
-    inputs: dict[str, bytes]
 
 
 class Reader:
@@ -50,8 +49,13 @@ class Reader:
     def __init__(self, settings: Settings, intake: Intake, store: JobStore, blobs: BlobStore) -> None:
         self._settings, self._intake, self._store, self._blobs = settings, intake, store, blobs
 
-    async def read(self, body: Body, task: str | None, owner: str) -> Submitted:
-        """Check a body and get its pictures.
+    async def read(
+        self, body: Body, task: str | None, owner: str
+    ) -> tuple[AnyParameters | AnyRequest, dict[str, bytes]]:
+        """Check a body's parameters and get its pictures.
+
+        Returns:
+            The parameters, and role -> bytes: encoded pictures, not looked at yet, and a kernel as JSON rows.
 
         Raises:
             Problem: any of the 400s.
@@ -72,6 +76,14 @@ class Reader:
             if "kernel" in roles:
                 text = inputs["kernel"].decode("utf-8", "replace") if "kernel" in inputs else str(kernel)
                 inputs["kernel"] = await to_thread.run_sync(kernel_from_text, text)
+        return parameters, inputs
+
+    async def examine(self, inputs: Mapping[str, bytes]) -> Examined:
+        """What the picture is, if it can be decoded, and a mask that fits it.
+
+        Raises:
+            Problem: see `Intake.examine`; INVALID_PARAMETER, the mask has another size.
+        """
         image = await self._intake.examine(inputs["image"], "image")
         if "mask" in inputs:
             mask = await self._intake.examine(inputs["mask"], "mask")
@@ -81,7 +93,7 @@ class Reader:
                     f"it is {mask.width}x{mask.height} pixels, the picture {image.width}x{image.height}; "
                     "give a mask of the same size",
                 )
-        return Submitted(parameters, image, inputs)
+        return image
 
     async def source(self, role: str, source: Source, owner: str) -> bytes:
         """The bytes that a JSON body points to.

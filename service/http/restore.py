@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
-from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.blobs import BlobStore
 from service.http import answers, budget
 from service.http.answers import Context
 from service.http.bodies import Shape, receive, shape_of
-from service.http.errors import answer, request_id
+from service.http.errors import answer
 from service.http.events import EventStream
 from service.http.models import check_prior
 from service.http.negotiation import KEY_PATTERN, Accept, Kind, Prefer
 from service.http.openapi import restore_operation
 from service.http.parts import Parts, check_takes_work, owner, parts
 from service.http.pictures import Submitted
+from service.http.submission import let_in, new_job, queue, storing
 from service.http.waiting import Gone
-from service.jobs.model import JobState, NewJob, OutputOptions, Priority
+from service.jobs.model import JobState
 from service.jobs.store import Submission
 from service.problems import Code, Problem
-from service.schemas.parameters import HANDLING, PARAMETERS
+from service.schemas.parameters import PARAMETERS
 
 router = APIRouter(tags=["Restore"])
 
@@ -82,99 +80,27 @@ async def restore(request: Request, task: str | None) -> Response:
 async def _submit(
     request: Request, given: Parts, task: str | None, accept: Accept, kind: Kind, key: str | None, prefer: Prefer
 ) -> tuple[Submission, Context]:
-    """Receive, check and queue."""
+    """Receive, check and queue. What is received late is refused here if there is no room any more; a key may find an
+    earlier job even then."""
     body = await receive(request, given.settings.max_bytes)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(body.close)
+        if key is None:
+            await given.service.admit(given.arriving)
+        stack.enter_context(let_in(given))
         async with given.intake_slots:
-            submitted = await given.reader.read(body, task, owner(request))
-            own_calls = check_prior(submitted.parameters, given.settings)
-            budget.check(submitted.parameters, submitted.image, given.settings, own_calls)
-            asked = submitted.parameters.output_format
-            native = submitted.image.format
+            parameters, inputs = await given.reader.read(body, task, owner(request))
+            stored = await stack.enter_async_context(storing(given.service.blobs, inputs))
+            image = await given.reader.examine(inputs)
+            budget.check(parameters, image, given.settings, check_prior(parameters, given.settings))
+            asked, native = parameters.output_format, image.format
             if kind is Kind.IMAGE:
                 output = accept.image_format(native, asked)
             else:
                 output = asked or (native if native in ("png", "jpeg", "webp", "tiff", "avif") else "png")
-            new = await new_job(request, given, submitted, output, key)
-    finally:
-        body.close()
-    submission = await queue(given, new)
-    return submission, Context(prefer, submission.replayed, submitted.parameters.inline)
-
-
-async def queue(given: Parts, new: NewJob) -> Submission:
-    """Queue a job; its pictures are removed again when there will be none.
-
-    Raises:
-        Problem: SATURATED, QUOTA, IDEMPOTENCY_MISMATCH, ...
-    """
-    try:
-        submission = await given.service.submit(new)
-    except Problem:
-        await _forget(given, new.inputs)
-        raise
-    if submission.replayed:
-        await _forget(given, new.inputs)
-    return submission
-
-
-async def new_job(request: Request, given: Parts, submitted: Submitted, output: str, key: str | None) -> NewJob:
-    """What a request submits, its pictures stored.
-
-    Args:
-        request: whose it is.
-        given: of the application.
-        submitted: checked.
-        output: format of the result.
-        key: for idempotency.
-
-    Raises:
-        Problem: INVALID_PARAMETER, a webhook that this server cannot sign; URL_REFUSED, one that it will not send to.
-    """
-    parameters = submitted.parameters
-    dumped = parameters.model_dump(exclude={"image", "mask", "kernel"})
-    if parameters.webhook is not None:
-        if given.settings.webhook_secret is None:
-            error = {"field": "webhook", "message": "this server signs no webhooks: PELLUCID_WEBHOOK_SECRET is not set"}
-            raise Problem(Code.INVALID_PARAMETER, f"webhook: {error['message']}", errors=[error])
-        await given.webhooks.check(parameters.webhook)
-    digests, stored = await to_thread.run_sync(_store, given.service.blobs, submitted.inputs)
-    return NewJob(
-        task=parameters.task,
-        parameters={name: value for name, value in dumped.items() if name not in HANDLING},
-        inputs=stored,
-        owner=owner(request),
-        prior=parameters.prior,
-        priority=Priority(parameters.priority),
-        output=OutputOptions(output, parameters.output_quality, parameters.keep_gps),
-        width=submitted.image.width,
-        height=submitted.image.height,
-        format=submitted.image.format,
-        previews=parameters.previews,
-        webhook=parameters.webhook,
-        request_id=request_id(request),
-        idempotency_key=key,
-        fingerprint=fingerprint(dumped | {"output_format": output}, digests),
-    )
-
-
-def fingerprint(parameters: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    """sha256 over a submission: its parameters, the result's format among them, and its pictures' digests."""
-    said = {name: value for name, value in parameters.items() if name != "inline"}
-    canonical = json.dumps({"parameters": said, "inputs": dict(digests)}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _store(blobs: BlobStore, inputs: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, str]]:
-    """sha256 and blob reference of every picture."""
-    digests = {role: hashlib.sha256(data).hexdigest() for role, data in inputs.items()}
-    return digests, {role: blobs.put(data, "input") for role, data in inputs.items()}
-
-
-async def _forget(given: Parts, inputs: Mapping[str, str]) -> None:
-    """Remove the pictures of a submission that made no job."""
-    for reference in inputs.values():
-        await to_thread.run_sync(given.service.blobs.delete, reference)
+            new = await new_job(request, given, Submitted(parameters, image), stored, output, key)
+        submission = await queue(given, new, stored)
+    return submission, Context(prefer, submission.replayed, parameters.inline)
 
 
 def _stream(given: Parts, submission: Submission, context: Context) -> Response:

@@ -127,5 +127,8 @@ def _begin(connection: Connection) -> None:
     if not options.get("pellucid_writes"):
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['pellucid_durable'] else 'NORMAL'}")
+    synchronous = "FULL" if options["pellucid_durable"] else "NORMAL"
+    if connection.info.get("pellucid_synchronous") != synchronous:  # of the connection, until it is told otherwise
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+        connection.info["pellucid_synchronous"] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE")

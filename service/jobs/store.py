@@ -21,6 +21,14 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Who would run a job, and for how long its claim holds unless it is renewed."""
+
+    worker: str
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
 class Page:
     """Some jobs, newest first, and where the next page begins (None at the end)."""
 
@@ -89,7 +97,9 @@ class JobStore(Protocol):
         """
         ...
 
-    def submit(self, new: NewJob, max_queue: int, max_active: int | None = None) -> Submission:
+    def submit(
+        self, new: NewJob, max_queue: int, max_active: int | None = None, claim: Claim | None = None
+    ) -> Submission:
         """Store a queued job with its "queued" event, or find the one its idempotency key already made.
 
         Keys belong to an owner. A canceled or expired job gives its key back: the next submission makes a new job, so
@@ -99,6 +109,8 @@ class JobStore(Protocol):
             new: the submission; each blob it refers to belongs to this job alone from now on.
             max_queue: how many jobs may wait.
             max_active: how many jobs of the owner may be queued or running; None for any number.
+            claim: who has room for one more: when no other job waits, the new one is stored as running, claimed as
+                `claim` would have done a moment later. None leaves it to the queue.
 
         Raises:
             Problem: IDEMPOTENCY_MISMATCH, the key came with another fingerprint; SATURATED, the queue is full; QUOTA,
@@ -168,11 +180,13 @@ class JobStore(Protocol):
         """Note how far a running job is, with a "progress" event that carries `data`."""
         ...
 
-    def succeed(self, job_id: str, fence: int, outcome: Outcome, retention_seconds: float) -> bool: ...
+    def succeed(self, job_id: str, fence: int, outcome: Outcome, retention_seconds: float) -> Job | None:
+        """A running job is done; returns it as it has ended."""
+        ...
 
-    def fail(self, job_id: str, fence: int, error: JobError, retention_seconds: float) -> bool: ...
+    def fail(self, job_id: str, fence: int, error: JobError, retention_seconds: float) -> Job | None: ...
 
-    def canceled(self, job_id: str, fence: int, retention_seconds: float) -> bool:
+    def canceled(self, job_id: str, fence: int, retention_seconds: float) -> Job | None:
         """A running job has stopped as asked."""
         ...
 

@@ -7,109 +7,66 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.jobs.ids import uuid7
 from service.jobs.model import Event, JobState
 from service.jobs.notices import Kind, announce
 from service.jobs.tables import events, garbage, jobs, previews, webhooks
 
+# Statements are built once: building them takes longer than executing them.
 
-def held(job_id: str, fence: int) -> ColumnElement[bool]:
-    """The condition of every fenced write: the job runs, and under this claim."""
-    return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state == JobState.RUNNING)
+#: A job by its id, `whose`.
+ONE = jobs.c.id == bindparam("whose")
+QUEUED_ONE = and_(ONE, jobs.c.state == JobState.QUEUED)
+#: The condition of every fenced write: the job `whose` runs, and under the claim `under`.
+HELD = and_(ONE, jobs.c.fence == bindparam("under"), jobs.c.state == JobState.RUNNING)
+STOPPED = and_(HELD, jobs.c.cancel_requested)
+#: Running jobs whose lease had run out by `moment`.
+LAPSED = and_(jobs.c.state == JobState.RUNNING, jobs.c.lease_until < bindparam("moment"))
 
 
-def append_event(
-    connection: Connection, where: ColumnElement[bool], type: str, data: dict[str, Any], now: datetime, **values: Any
-) -> Event | None:
-    """Take the next id of the job that `where` picks, setting `values` on its row, and store the event under it."""
+def held(job_id: str, fence: int) -> dict[str, Any]:
+    """What `HELD` has to know."""
+    return {"whose": job_id, "under": fence}
+
+
+def _noting(where: ColumnElement[bool], *columns: str) -> ReturningUpdate[Any]:
+    """Take the next event's id of the job that `where` picks, and set columns to the parameters "new_COLUMN"."""
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
     statement = update(jobs).where(where).values(last_event=jobs.c.last_event + 1, **values)
-    row = connection.execute(statement.returning(jobs.c.id, jobs.c.last_event)).one_or_none()
-    if row is None:
-        return None
-    connection.execute(insert(events).values(job_id=row.id, id=row.last_event, type=type, data=data, created_at=now))
-    announce(connection, Kind.NEWS, row.id)
-    return Event(row.last_event, type, data)
+    return statement.returning(jobs.c.id, jobs.c.last_event)
 
 
-def show_preview(connection: Connection, where: ColumnElement[bool], data: dict[str, Any]) -> Event | None:
-    """Take the next id of the job that `where` picks, and keep a preview under it in place of the one before."""
-    statement = update(jobs).where(where).values(last_event=jobs.c.last_event + 1)
-    row = connection.execute(statement.returning(jobs.c.id, jobs.c.last_event)).one_or_none()
-    if row is None:
-        return None
-    _forget_preview(connection, row.id)
-    connection.execute(insert(previews).values(job_id=row.id, id=row.last_event, data=data))
-    announce(connection, Kind.NEWS, row.id)
-    return Event(row.last_event, "preview", data)
-
-
-def _forget_preview(connection: Connection, job_id: str) -> None:
-    connection.execute(delete(previews).where(previews.c.job_id == job_id))
-
-
-def end(
-    connection: Connection,
-    where: ColumnElement[bool],
-    state: JobState,
-    now: datetime,
-    retention_seconds: float,
-    **values: Any,
-) -> bool:
-    """End the job that `where` picks: its state, its "completed" event and its webhook, together."""
-    statement = (
+def _ending(where: ColumnElement[bool], *columns: str) -> ReturningUpdate[Any]:
+    """End the job that `where` picks, and set columns to the parameters "new_COLUMN"."""
+    values: dict[str, Any] = {
+        name: bindparam(f"new_{name}") for name in ("state", "finished_at", "expires_at", *columns)
+    }
+    return (
         update(jobs)
         .where(where)
-        .values(
-            state=state,
-            finished_at=now,
-            expires_at=now + timedelta(seconds=retention_seconds),
-            worker=None,
-            lease_until=None,
-            last_event=jobs.c.last_event + 1,
-            **values,
-        )
+        .values(worker=None, lease_until=None, last_event=jobs.c.last_event + 1, **values)
         .returning(jobs)
     )
-    row = connection.execute(statement).one_or_none()
-    if row is None:
-        return False
-    data: dict[str, Any] = {"state": state.value}
-    if row.error:
-        data["error"] = row.error
-    connection.execute(
-        insert(events).values(job_id=row.id, id=row.last_event, type="completed", data=data, created_at=now)
-    )
-    _forget_preview(connection, row.id)
-    if row.spec["webhook"]:
-        _post(connection, row, data, now)
-    announce(connection, Kind.END, row.id)
-    return True
 
 
-def _post(connection: Connection, row: Row[Any], data: dict[str, Any], now: datetime) -> None:
-    body = {
-        "type": f"job.{data['state']}",
-        "timestamp": now.isoformat(),
-        "data": {"id": row.id, "task": row.spec["task"], **data, "finished_at": now.isoformat()},
-    }
-    connection.execute(
-        insert(webhooks).values(
-            id=uuid7(),
-            job_id=row.id,
-            url=row.spec["webhook"],
-            body=json.dumps(body, separators=(",", ":")),
-            state="pending",
-            created_at=now,
-            due_at=now,
-        )
-    )
-
-
-def requeue(connection: Connection, where: ColumnElement[bool], now: datetime, reason: str, **values: Any) -> bool:
-    """Put the job that `where` picks back into the queue, with the events that say so."""
-    statement = (
+def _requeueing(where: ColumnElement[bool], **values: Any) -> ReturningUpdate[Any]:
+    """Put the job that `where` picks back into the queue."""
+    return (
         update(jobs)
         .where(where)
         .values(
@@ -123,14 +80,125 @@ def requeue(connection: Connection, where: ColumnElement[bool], now: datetime, r
         )
         .returning(jobs.c.id, jobs.c.last_event)
     )
-    row = connection.execute(statement).one_or_none()
+
+
+NOTE, NOTE_HELD = _noting(ONE), _noting(HELD)
+NOTE_START, NOTE_PROGRESS = _noting(HELD, "device"), _noting(HELD, "step", "steps")
+
+SUCCEED, FAIL, CANCEL = _ending(HELD, "outcome"), _ending(HELD, "error"), _ending(HELD)
+CANCEL_QUEUED, CANCEL_STOPPED = _ending(QUEUED_ONE), _ending(STOPPED)
+CANCEL_LAPSED, FAIL_LAPSED = _ending(and_(LAPSED, ONE)), _ending(and_(LAPSED, ONE), "error")
+
+REQUEUE_LAPSED, REQUEUE_LOST = _requeueing(and_(LAPSED, ONE)), _requeueing(HELD)
+REQUEUE_CRASHED = _requeueing(HELD, crashes=jobs.c.crashes + 1)
+REQUEUE_INNOCENT = _requeueing(HELD, attempt=jobs.c.attempt - 1)
+
+_INSERT_EVENT, _INSERT_PREVIEW, _INSERT_WEBHOOK = insert(events), insert(previews), insert(webhooks)
+_FORGET_PREVIEW = delete(previews).where(previews.c.job_id == bindparam("whose"))
+
+
+def store_event(
+    connection: Connection, job_id: str, number: int, type: str, data: dict[str, Any], now: datetime
+) -> None:
+    """Store an event under an id that was taken for it."""
+    told = {"job_id": job_id, "id": number, "type": type, "data": data, "created_at": now}
+    connection.execute(_INSERT_EVENT, told)
+
+
+def append_event(
+    connection: Connection,
+    noting: ReturningUpdate[Any],
+    given: dict[str, Any],
+    type: str,
+    data: dict[str, Any],
+    now: datetime,
+) -> Event | None:
+    """Take a job's next event id with one of the NOTE statements and what it has to know, and store the event."""
+    row = connection.execute(noting, given).one_or_none()
+    if row is None:
+        return None
+    store_event(connection, row.id, row.last_event, type, data, now)
+    announce(connection, Kind.NEWS, row.id)
+    return Event(row.last_event, type, data)
+
+
+def show_preview(connection: Connection, given: dict[str, Any], data: dict[str, Any]) -> Event | None:
+    """Take the next event id of a job that is held, and keep a preview under it in place of the one before."""
+    row = connection.execute(NOTE_HELD, given).one_or_none()
+    if row is None:
+        return None
+    connection.execute(_FORGET_PREVIEW, {"whose": row.id})
+    connection.execute(_INSERT_PREVIEW, {"job_id": row.id, "id": row.last_event, "data": data})
+    announce(connection, Kind.NEWS, row.id)
+    return Event(row.last_event, "preview", data)
+
+
+def end(
+    connection: Connection,
+    ending: ReturningUpdate[Any],
+    given: dict[str, Any],
+    state: JobState,
+    now: datetime,
+    retention_seconds: float,
+) -> Row[Any] | None:
+    """End a job: its state, its "completed" event and its webhook, together.
+
+    Args:
+        connection: in a transaction.
+        ending: one of the statements above that end a job in `state`.
+        given: what the statement has to know besides.
+        state: the last.
+        now: of the database.
+        retention_seconds: until it expires.
+
+    Returns:
+        The row as it is now; None when there was no such job to end.
+    """
+    expiry = now + timedelta(seconds=retention_seconds)
+    row = connection.execute(
+        ending, {"new_state": state, "new_finished_at": now, "new_expires_at": expiry, **given}
+    ).one_or_none()
+    if row is None:
+        return None
+    data: dict[str, Any] = {"state": state.value}
+    if row.error:
+        data["error"] = row.error
+    store_event(connection, row.id, row.last_event, "completed", data, now)
+    if row.spec["previews"]:
+        connection.execute(_FORGET_PREVIEW, {"whose": row.id})
+    if row.spec["webhook"]:
+        _post(connection, row, data, now)
+    announce(connection, Kind.END, row.id)
+    return row
+
+
+def _post(connection: Connection, row: Row[Any], data: dict[str, Any], now: datetime) -> None:
+    body = {
+        "type": f"job.{data['state']}",
+        "timestamp": now.isoformat(),
+        "data": {"id": row.id, "task": row.spec["task"], **data, "finished_at": now.isoformat()},
+    }
+    message = {
+        "id": uuid7(),
+        "job_id": row.id,
+        "url": row.spec["webhook"],
+        "body": json.dumps(body, separators=(",", ":")),
+        "state": "pending",
+        "created_at": now,
+        "due_at": now,
+    }
+    connection.execute(_INSERT_WEBHOOK, message)
+
+
+def requeue(
+    connection: Connection, requeueing: ReturningUpdate[Any], given: dict[str, Any], now: datetime, reason: str
+) -> bool:
+    """Put a job back into the queue with one of the REQUEUE statements, with the events that say so."""
+    row = connection.execute(requeueing, given).one_or_none()
     if row is None:
         return False
-    told = {"code": "requeued", "message": reason}
-    connection.execute(
-        insert(events).values(job_id=row.id, id=row.last_event, type="warning", data=told, created_at=now)
-    )
-    _forget_preview(connection, row.id)
+    store_event(connection, row.id, row.last_event, "warning", {"code": "requeued", "message": reason}, now)
+    connection.execute(_FORGET_PREVIEW, {"whose": row.id})
     announce(connection, Kind.NEWS, row.id)
     announce(connection, Kind.WORK, row.id)
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
@@ -24,8 +23,6 @@ _ROOM = 64
 """Submissions in the server at once besides `max_queue` waiting ones: those being examined and answered."""
 _RECEIVING = 1024
 """Submissions being received at once. They count apart: slow clients must not take the room of those that are there."""
-_ASK_SECONDS = 0.1
-"""How old an answer of the queue may be. At 500 submissions a second 50 too many pass; the store's limit is exact."""
 
 
 class Gate:
@@ -35,7 +32,7 @@ class Gate:
         app: what lies behind.
         settings: hosts, origins, keys, limits.
         keys: known API keys; None for none.
-        admit: raises a Problem when new work would be refused; asked at most ten times a second.
+        admit: raises a Problem when new work would be refused.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None = None, admit: Admit | None = None) -> None:
@@ -43,8 +40,6 @@ class Gate:
         self._hosts, self._origins = listed(settings.allowed_hosts), listed(settings.allowed_origins)
         self._quota = Quota(settings.requests_per_minute)
         self._submissions = self._receiving = 0
-        self._refusal: Problem | None = None
-        self._asked = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,15 +135,5 @@ class Gate:
         """Refuse what would only wait to be refused, before its body is received."""
         if self._submissions >= self._settings.max_queue + _ROOM or self._receiving >= _RECEIVING:
             raise Problem(Code.SATURATED, "the server has all the work it can take", retry_after=2.0)
-        if self._admission is None or "idempotency-key" in Headers(scope=scope):
-            return  # an earlier job of that key would be found even now
-        now = time.monotonic()
-        if now - self._asked > _ASK_SECONDS:
-            self._asked = now  # before waiting, so that a burst asks once
-            self._refusal = None
-            try:
-                await self._admission()
-            except Problem as problem:
-                self._refusal = problem
-        if self._refusal is not None:
-            raise Problem(self._refusal.code, self._refusal.detail, retry_after=self._refusal.retry_after)
+        if self._admission is not None and "idempotency-key" not in Headers(scope=scope):
+            await self._admission()  # with a key an earlier job would be found even now

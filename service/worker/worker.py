@@ -160,11 +160,11 @@ class DeviceWorker:
 
     def _accept(self, job: WorkerJob) -> None:
         self._jobs[job.key] = job
-        self._emit(job, "started", {"device": self._config.device})
         limits = self._config.limits
         self._in_pool(
             self._decoding, job, "decode", lambda: stages.prepare(job, self._blobs, self._priors, limits), self._begin
         )
+        self._emit(job, "started", {"device": self._config.device})  # while it is being decoded
 
     def _begin(self, job: WorkerJob, _: None) -> None:
         if job.enlargement is not None:

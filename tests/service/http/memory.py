@@ -137,7 +137,7 @@ class MemoryService:
         if running:
             await asyncio.wait(running, timeout=10.0)
 
-    async def admit(self) -> None:
+    async def admit(self, ahead: int = 0) -> None:
         """Takes everything."""
 
     async def submit(self, new: NewJob) -> Submission:

@@ -146,7 +146,7 @@ def test_event_ids_rise_over_attempts_and_the_latest_preview_is_among_them(store
 
 @pytest.mark.parametrize("way", ["succeeded", "released"])
 def test_a_preview_goes_when_the_attempt_is_over(store: SqlJobStore, new_job: New, outcome: Ended, way: str) -> None:
-    job = claimed(store, new_job())
+    job = claimed(store, new_job(previews=True))
     store.show(job.id, 1, {"b64": "AAAA"})
     if way == "succeeded":
         store.succeed(job.id, 1, outcome(), 60)
