@@ -128,5 +128,8 @@ def __getattr__(name: str) -> Any:
     """`app`, made when a server asks for it."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from service.http.listening import refuse_several_processes
+
+    refuse_several_processes()
     globals()["app"] = create_app()
     return globals()["app"]

@@ -97,12 +97,10 @@ class Drain:
 
 def _soften_server() -> None:
     """Under the command `uvicorn` nobody but the handler that is replaced here knows the server."""
-    import uvicorn
+    from service.http.listening import ListeningServer, command_server, soften
 
-    from service.http.listening import ListeningServer, soften
-
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if isinstance(server, uvicorn.Server) and not isinstance(server, ListeningServer):
+    server = command_server()
+    if server is not None and not isinstance(server, ListeningServer):
         soften(server)
 
 

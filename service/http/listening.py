@@ -8,14 +8,19 @@ request are given a moment for one before they are closed.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import socket
+import sys
 from contextlib import suppress
 
 import uvicorn
 
 #: How long connections without a request stay open after the socket was closed: longer than a request is on its way.
 LINGER_SECONDS = 0.5
+#: Exit status of uvicorn when an application does not start.
+STARTUP_FAILURE = 3
 
 
 class ListeningServer(uvicorn.Server):
@@ -24,6 +29,35 @@ class ListeningServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await _stop_listening(self, sockets or [])
         await super().shutdown(sockets)
+
+
+def command_server() -> uvicorn.Server | None:
+    """The server that the command `uvicorn` runs here. Nobody but its signal handler knows it."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
+
+
+def refuse_several_processes() -> None:
+    """End this process, and the one that started it, if it is one of several that `uvicorn --workers N` started.
+
+    One process serves: its memory holds what a caller may ask a minute, what is counted for /metrics and who waits for
+    which job, and each further one would start workers of its own on the same devices.
+
+    Raises:
+        SystemExit: it is; the status is uvicorn's own for an application that does not start.
+    """
+    server, parent = command_server(), multiprocessing.parent_process()
+    several = server is not None and server.config.workers > 1 and not server.config.should_reload
+    if server is None or not several or parent is None or parent.pid is None:
+        return
+    print(
+        f"pellucid: uvicorn was told to start {server.config.workers} processes (--workers or WEB_CONCURRENCY), but "
+        "one serves all devices of this machine, each through a worker process of its own: leave it at 1. Several "
+        "servers share a PostgreSQL database; see docs/operations.md",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    os.kill(parent.pid, signal.SIGTERM)  # some versions of uvicorn would start another in its place, again and again
+    raise SystemExit(STARTUP_FAILURE)
 
 
 def soften(server: uvicorn.Server) -> None:
