@@ -18,7 +18,7 @@ from torch import Tensor
 from models.dead_leaves import dead_leaves
 
 #: Synthetic pictures beside the photographs, and their side in pixels (larger when a patch is).
-SYNTHETIC_PICTURES, SYNTHETIC_SIDE = 36, 320
+SYNTHETIC_PICTURES, SYNTHETIC_SIDE = 64, 320
 
 
 class Crops:
@@ -106,12 +106,12 @@ class Crops:
 
 
 def extreme_pictures(count: int, side: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """Pictures of what photographs seldom show: dead leaves, the same saturated, and flat or evenly shaded areas.
+    """Pictures of what photographs seldom show: dead leaves, the same saturated, flat or evenly shaded areas, patterns.
 
     A network without normalisation that never saw them may answer with values far out of range.
 
     Args:
-        count: of pictures; a third of each kind.
+        count: of pictures; a quarter of each kind.
         side: height and width in pixels.
         seed: of every draw.
 
@@ -119,8 +119,7 @@ def extreme_pictures(count: int, side: int, seed: int = 0) -> list[NDArray[np.ui
         uint8 [side, side, 3] each.
     """
     rng = np.random.default_rng(seed)
-    third = max(1, count // 3)
-    leaves = dead_leaves(third, side, side, seed=seed + 1).permute(0, 2, 3, 1).numpy()
+    leaves = dead_leaves(-(-count // 4), side, side, seed=seed + 1).permute(0, 2, 3, 1).numpy()
     ramp = np.linspace(0.0, 1.0, side)[:, None, None]
     pictures = []
     for picture in leaves:
@@ -128,8 +127,28 @@ def extreme_pictures(count: int, side: int, seed: int = 0) -> list[NDArray[np.ui
         first, second = rng.uniform(-1.5, 1.5, (2, 3))
         if rng.integers(2):
             second = first
-        pictures += [picture, picture * gains, np.broadcast_to(first + (second - first) * ramp, picture.shape)]
+        shaded = np.broadcast_to(first + (second - first) * ramp, picture.shape)
+        pictures += [picture, picture * gains, shaded, _pattern(side, rng)]
     return [np.round((np.clip(p, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8) for p in pictures[:count]]
+
+
+def _pattern(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Stripes, a chequerboard or blocks of two colours, often black and white; [side, side, 3] in [-1, 1]."""
+    kind = rng.integers(3)
+    if kind == 2:
+        block = int(rng.integers(1, 7))
+        small = rng.integers(2, size=(-(-side // block), -(-side // block)))
+        chosen = np.kron(small, np.ones((block, block), int))[:side, :side]
+    else:
+        rows, columns = np.mgrid[:side, :side]
+        angle = rng.choice([0.0, np.pi / 2, rng.uniform(0.0, np.pi)])
+        turns = 1.0 / np.exp(rng.uniform(np.log(2.0), np.log(40.0)))
+        # Off every multiple of a half, so that no pixel lies on an edge and rounding decides nothing.
+        along = (columns * np.cos(angle) + rows * np.sin(angle)) * turns + 0.2468
+        across = (rows * np.cos(angle) - columns * np.sin(angle)) * turns + 0.2468
+        chosen = np.floor(2.0 * along).astype(int) + (np.floor(2.0 * across).astype(int) if kind else 0)
+    colours = np.array([[-1.0] * 3, [1.0] * 3]) if rng.integers(2) else rng.uniform(-1.0, 1.0, (2, 3))
+    return np.asarray(colours[chosen % 2])
 
 
 def _smaller_copies(pictures: Sequence[NDArray[np.uint8]], shrink: float, seed: int) -> list[NDArray[np.uint8]]:
