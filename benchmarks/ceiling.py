@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 PRECISIONS = ("fp32", "bf16", "int8")
+GPU_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+#: Pictures in a convolution on a GPU: one alone does not fill it.
+GPU_BATCH = 16
+GPU_SIDES = (64, 128)
 WIDTHS = (64, 96, 128, 192, 256)
 SIDES = (32, 64, 128)
 
@@ -50,6 +54,42 @@ def measure(precision: str, seconds: float = 0.1) -> Best | None:
                     if best is None or rate > best.rate:
                         best = Best(rate, f"{width} channels, {side}x{side}")
     return best
+
+
+def measure_on_gpu(precision: str, widths: Sequence[int], device: torch.device, seconds: float = 0.03) -> Best | None:
+    """The best rate of cuDNN over widths and sizes, each with the fastest of its algorithms.
+
+    Args:
+        precision: one of `GPU_PRECISIONS`.
+        widths: channels in and out.
+        device: a CUDA device.
+        seconds: spent on each shape.
+    """
+    best: Best | None = None
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision == "tf32"), torch.no_grad():
+        for width in widths:
+            for side in GPU_SIDES:
+                layer, x = _layer(dtype, width, side, GPU_BATCH, device)
+                rate = 18.0 * width * width * side * side * GPU_BATCH / _gpu_seconds(layer, x, seconds) / 1e9
+                if best is None or rate > best.rate:
+                    best = Best(rate, f"{width} channels, {side}x{side}, batch {GPU_BATCH}")
+    return best
+
+
+def _gpu_seconds(layer: nn.Module, x: Tensor, seconds: float) -> float:
+    """Median time of a call among many queued at once: launching them must not be what is measured."""
+    for _ in range(3):
+        layer(x)
+    torch.cuda.synchronize(x.device)
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        start = time.perf_counter()
+        for _ in range(10):
+            layer(x)
+        torch.cuda.synchronize(x.device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) / 10
 
 
 def median(run: Callable[[], object], seconds: float) -> float:
@@ -101,10 +141,13 @@ def int8(width: int, side: int) -> Callable[[], object]:
     return lambda: torch.ops.quantized.conv2d(x, weights, 0.5, 128)
 
 
-def _layer(dtype: torch.dtype, width: int, side: int) -> tuple[nn.Conv2d, Tensor]:
+def _layer(
+    dtype: torch.dtype, width: int, side: int, batch: int = 1, device: torch.device | str = "cpu"
+) -> tuple[nn.Conv2d, Tensor]:
     layer = nn.Conv2d(width, width, 3, padding=1).requires_grad_(False)
-    layer = layer.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return layer, torch.randn(1, width, side, side).to(dtype, memory_format=torch.channels_last)
+    layer = layer.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(batch, width, side, side)
+    return layer, x.to(device=device, dtype=dtype, memory_format=torch.channels_last)
 
 
 CONVOLUTIONS: dict[str, tuple[Prepare, ...]] = {

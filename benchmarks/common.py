@@ -35,7 +35,9 @@ PACKAGES = (
     "pellucid",
     "torch",
     "onnxruntime",
+    "onnxruntime-gpu",
     "openvino",
+    "tensorrt",
     "diffusers",
     "numpy",
     "opencv-python",
@@ -161,7 +163,9 @@ def machine() -> dict[str, Any]:
     if (meminfo := Path("/proc/meminfo")).exists():
         facts["memory_gib"] = round(int(meminfo.read_text().split()[1]) / 2**20, 1)
     if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
+        facts["gpu"] = (
+            f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        )
     return facts
 
 
@@ -279,7 +283,8 @@ def _told(facts: dict[str, Any]) -> str:
     return (
         f"{facts['date']}, revision {facts['revision']}, prior {prior['name']} {prior['digest'][:19]}, "
         f"{where['cpu']}, {where['cores']} cores ({', '.join(where.get('flags', [])) or 'no flags known'}), "
-        f"{where.get('memory_gib', '?')} GiB, {where['threads']} threads, load average {where['load']}; "
+        + (f"{where['gpu']}, " if "gpu" in where else "")
+        + f"{where.get('memory_gib', '?')} GiB, {where['threads']} threads, load average {where['load']}; "
         + ", ".join(f"{package} {number}" for package, number in facts["packages"].items())
         + f"; `{facts['command']}`"
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import grid
 import numpy as np
 import torch
 from PIL import Image
@@ -32,6 +33,8 @@ from restore.prior import Denoiser, TiledDenoiser
 LEVEL = 25.0
 WANTED_SPEEDUP, WANTED_LOSS, WANTED_COLD, WANTED_RATIO = 2.5, 0.05, 4.0, 1.3
 PARTS = ("calls", "sizes", "quality", "cold", "warm")
+#: Stored in files of their own; `prepare` stores nothing but what the others find ready.
+GRID_PARTS = ("prepare", "grid", "restorations")
 
 
 def main() -> None:
@@ -40,7 +43,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="calls of each runtime, taken in turns")
     parser.add_argument("--runtimes", nargs="*", default=(), help="NAME:PRECISION each; all that there are by default")
     parser.add_argument("--processes", type=int, default=3, help="of the cold measurement, for each runtime")
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS + GRID_PARTS)
+    parser.add_argument("--cells", nargs="*", default=(), metavar="SIDExBATCH", help="of the grid; all by default")
+    parser.add_argument("--compiled", nargs="*", default=None, metavar="SIDExBATCH", help="of these, the ones that "
+                        "torch-compile is measured at; all by default")  # fmt: skip
+    parser.add_argument("--restored-with", default="auto", help="NAME:PRECISION of the part restorations")
     options = common.parse(parser)
     if options.weights is None:
         loaded = open_prior(options.prior)
@@ -49,6 +56,9 @@ def main() -> None:
         digest = f"sha256:{file_sha256(options.weights / WEIGHTS_FILE)}"
         loaded = replace(loaded, info=replace(loaded.info, digest=digest))
     device = choose_device(options.device)
+    run_grid(options, loaded, device)
+    if not set(options.parts) & set(PARTS):
+        return
     tables, notes = [], []
     rows: list[Measured] = []
     if "calls" in options.parts:
@@ -101,8 +111,35 @@ def main() -> None:
         notes.append(f"Load average when the measurement ended: {load.read_text().split()[0]} (this process included).")
     facts = common.circumstances(exact)  # before the first file of the results changes
     if rows:
-        plot(rows, options.out)
-    common.report(options.out, "runtimes", "Runtimes", tables, notes, facts)
+        plot(rows, options.out, f"runtimes{suffix(device)}")
+    common.report(options.out, f"runtimes{suffix(device)}", "Runtimes", tables, notes, facts)
+
+
+def run_grid(options: Any, loaded: Any, device: torch.device) -> None:
+    """The parts that are stored on their own."""
+    wanted = grid.cells(options.cells) or grid.all_cells()
+    compiled = wanted if options.compiled is None else grid.cells(options.compiled)
+    if "prepare" in options.parts:
+        grid.prepare(loaded, device, options.runtimes or grid.CANDIDATES[device.type], compiled)
+    if not {"grid", "restorations"} & set(options.parts):
+        return
+    facts = common.circumstances(None)
+    facts["prior"] = {"name": loaded.info.name, "digest": loaded.info.digest}
+    pictures = [clean for _, clean in common.pictures(options.data / "test" / "CBSD68", options.images)]
+    if "grid" in options.parts:
+        tables, notes = grid.measure(loaded, device, pictures, options.runtimes, wanted, compiled)
+        common.report(options.out, f"runtimes_grid{suffix(device)}", "Runtimes by size and batch", tables, notes, facts)
+    if "restorations" in options.parts:
+        name = str(building.fastest_known(loaded.network, device)) if options.restored_with == "auto" else (
+            options.restored_with
+        )  # fmt: skip
+        table = grid.restorations(loaded, device, pictures[0], name)
+        common.report(options.out, f"restorations{suffix(device)}", "Whole restorations", [table], [], facts)
+
+
+def suffix(device: torch.device) -> str:
+    """Of the files with results, so that those of a GPU stand beside those of the CPU."""
+    return "" if device.type == "cpu" else f"-{device.type}"
 
 
 def verdict(reached: bool) -> str:
@@ -245,7 +282,7 @@ def used() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def plot(rows: Sequence[Measured], out: Path) -> None:
+def plot(rows: Sequence[Measured], out: Path, name: str) -> None:
     """Speed against loss, as SVG and PNG; without matplotlib there is none."""
     with suppress(ImportError):
         import matplotlib
@@ -265,10 +302,10 @@ def plot(rows: Sequence[Measured], out: Path) -> None:
         axes[0].invert_yaxis()
         figure.suptitle("The embedded prior at 256x256")
         out.mkdir(parents=True, exist_ok=True)
-        for suffix in ("svg", "png"):
+        for kind in ("svg", "png"):
             # Without a date and with fixed ids the same numbers give the same file.
             matplotlib.rcParams["svg.hashsalt"] = "pellucid"
-            figure.savefig(out / f"runtimes.{suffix}", dpi=120, metadata={"Date": None} if suffix == "svg" else None)
+            figure.savefig(out / f"{name}.{kind}", dpi=120, metadata={"Date": None} if kind == "svg" else None)
         pyplot.close(figure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -77,6 +78,19 @@ def network_info(
     )
 
 
+def _exact_convolutions(wanted: bool) -> AbstractContextManager[None]:
+    """Convolutions on CUDA devices in IEEE float32: PyTorch rounds their inputs to TensorFloat-32, which has no more
+    bits than float16, unless told otherwise.
+
+    Args:
+        wanted: False changes nothing.
+    """
+    if not wanted:
+        return nullcontext()
+    now = torch.backends.cudnn
+    return now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False)
+
+
 class TorchDenoiser:
     """A network as a `Denoiser`: float32 in and out, static clipping of the estimate to [-1, 1].
 
@@ -143,7 +157,10 @@ class TorchDenoiser:
             padded = reflect_pad(x.float(), -(-height // multiple) * multiple, -(-width // multiple) * multiple)
             padded = padded.to(self.device).contiguous(memory_format=torch.channels_last)
             levels = sigma.to(self.device, torch.float32).clamp(min=SMALLEST_SIGMA)
-            with torch.autocast(self.device.type, self._reduced or torch.bfloat16, enabled=self._reduced is not None):
+            with (
+                _exact_convolutions(self.precision == "fp32" and self.device.type == "cuda"),
+                torch.autocast(self.device.type, self._reduced or torch.bfloat16, enabled=self._reduced is not None),
+            ):
                 answer: Tensor = self._network(padded, levels)
             # Clipping would hide an overflow: infinity is passed on as NaN.
             answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,7 +104,7 @@ class OnnxRuntimeDenoiser(ExternalDenoiser):
 
     def _bound(self, x: Tensor, sigma: Tensor) -> Tensor:
         binding, answer = self._session.io_binding(), torch.empty_like(x)
-        where: dict[str, Any] = {"device_type": "cuda", "device_id": self.device.index, "element_type": "float32"}
+        where: dict[str, Any] = {"device_type": "cuda", "device_id": self.device.index, "element_type": np.float32}
         for name, tensor in (("x", x), ("sigma", sigma)):
             binding.bind_input(name=name, shape=tuple(tensor.shape), buffer_ptr=tensor.data_ptr(), **where)
         binding.bind_output(name="denoised", shape=tuple(answer.shape), buffer_ptr=answer.data_ptr(), **where)

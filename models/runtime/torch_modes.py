@@ -14,6 +14,8 @@ from restore.prior.protocol import PriorInfo
 
 #: Graphs kept by one denoiser: a service sees few tile shapes, and each graph holds its own activations.
 GRAPHS = 8
+#: Sizes and batches that a network is compiled for.
+SIZES = 64
 
 
 class CompiledDenoiser(TorchDenoiser):
@@ -32,8 +34,10 @@ class CompiledDenoiser(TorchDenoiser):
     ) -> None:
         super().__init__(network, info, device, precision)
         self._info = replace(self._info, differentiable=False)
-        options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {"max_autotune": True}
-        self._network = torch.compile(self._network, dynamic=False, options=options)  # type: ignore[assignment]
+        options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
+        # Past the limit PyTorch would go on eagerly without a word; of a whole graph it says that the limit is reached.
+        torch._dynamo.config.recompile_limit = max(SIZES, torch._dynamo.config.recompile_limit)
+        self._network = torch.compile(self._network, fullgraph=True, dynamic=False, options=options)  # type: ignore[assignment]
         side = info.native_size or info.multiple_of * 4
         try:
             self(torch.zeros(1, info.channels, side, side), torch.ones(1))

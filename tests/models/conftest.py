@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 
-import diffusers
 import pytest
 import torch
 
@@ -63,6 +62,8 @@ def filled_cache(_filled, private_cache):
 @pytest.fixture(scope="session")
 def attending(tmp_path_factory):
     """A small UNet2DModel with attention, which knows one size, and its facts."""
+    import diffusers
+
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("attending")
     unet = diffusers.UNet2DModel(
