@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,6 +79,18 @@ def open_prior(options: argparse.Namespace) -> Denoiser:
         return load_denoiser(options.prior, device=options.device)
     digest = f"sha256:{file_sha256(options.weights / WEIGHTS_FILE)}"
     return load_folder(options.weights, device=options.device, digest=digest)
+
+
+def open_loaded(options: argparse.Namespace) -> Any:
+    """The prior under test as its network and facts (`models.loaders.loaded.Loaded`)."""
+    from models.registry import WEIGHTS_FILE, file_sha256, open_folder
+    from models.registry import open_prior as installed
+
+    if options.weights is None:
+        return installed(options.prior)
+    loaded = open_folder(options.weights)
+    digest = f"sha256:{file_sha256(options.weights / WEIGHTS_FILE)}"
+    return replace(loaded, info=replace(loaded.info, digest=digest))
 
 
 def read(path: Path) -> Tensor:

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.registry import WEIGHTS_FILE, choose_device, file_sha256, open_folder, open_prior
+from models.registry import choose_device
 from models.runtime import Choice, building
 from models.runtime.measuring import Measured, measure, remember, remembered
 from restore import Restorer
@@ -49,12 +48,7 @@ def main() -> None:
                         "torch-compile is measured at; all by default")  # fmt: skip
     parser.add_argument("--restored-with", default="auto", help="NAME:PRECISION of the part restorations")
     options = common.parse(parser)
-    if options.weights is None:
-        loaded = open_prior(options.prior)
-    else:
-        loaded = open_folder(options.weights)
-        digest = f"sha256:{file_sha256(options.weights / WEIGHTS_FILE)}"
-        loaded = replace(loaded, info=replace(loaded.info, digest=digest))
+    loaded = common.open_loaded(options)
     device = choose_device(options.device)
     run_grid(options, loaded, device)
     if not set(options.parts) & set(PARTS):

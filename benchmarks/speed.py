@@ -1,7 +1,8 @@
 """Speed on this machine: the convolution ceiling, the embedded prior's share of it, whole restorations, scaling.
 
 The ceiling is the best rate that a single 3x3 convolution of PyTorch (oneDNN) reaches here over widths of 64-256 and
-several sizes: measured, not taken from a data sheet.
+several sizes, in the same precision: measured, not taken from a data sheet. The prior is measured on the CPU. What
+"as shipped" is run by, `pellucid models bench` or `runtimes.py` has found before.
 """
 
 from __future__ import annotations
@@ -16,32 +17,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ceiling
 import common
+import grid
 import numpy as np
 import plots
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from models.denoiser import TorchDenoiser, network_info
-from models.registry import load_network, prior_facts
-from models.unet import DenoisingUNet
 from restore import Restorer
+from restore.prior import Denoiser
 from restore.timing import TASKS, side_by_side, time_tasks
 
 SIZE = 256
-MEGAPIXELS = (1, 2, 4, 8, 12, 24)
+MEGAPIXELS = (1, 4, 12, 24)
 MEMORY_LIMIT_GIB = 3.0
 SHARE_WANTED = 0.8
 PARTS = ("prior", "tasks", "scaling")
+RUNS = ("torch:fp32", "torch:bf16", "torch-compile:bf16", "openvino:bf16", "openvino:int8")
+AS_SHIPPED, CONVOLUTIONS = "as shipped", "its convolutions alone, PyTorch, bf16"
+
+Run = Callable[[Tensor, Tensor], Tensor]
 
 
 def main() -> None:
     """Run and report."""
     parser = common.arguments(__doc__ or "")
-    parser.add_argument("--rounds", type=int, default=15, help="of the side-by-side timing of the prior")
+    parser.add_argument("--rounds", type=int, default=9, help="of the side-by-side timing of the prior")
     parser.add_argument("--megapixels", type=int, nargs="*", default=MEGAPIXELS)
     parser.add_argument("--scaling-task", default="denoise", help="restored at every size")
     parser.add_argument("--scaling-parameters", type=json.loads, default={"noise": 15.0}, help="JSON, of that task")
@@ -66,62 +68,61 @@ def main() -> None:
     common.report(options.out, "speed", "Speed", tables, notes, facts)
 
 
-def time_prior(options: Any, denoiser: Any, picture: Tensor) -> tuple[list[common.Table], list[str]]:
-    """The ceiling of each precision, and the prior at 256x256 in every way it can be run."""
-    folder = options.weights if options.weights is not None else prior_facts(options.prior).folder
-    network = load_network(folder)
-    x = picture + 0.2 * common.noise_for("speed", picture.shape)
-    flops = count_flops(network, x)
-    ceilings = {name: ceiling.measure(name) for name in ceiling.PRECISIONS}
-    table = common.Table("Ceiling: one 3x3 convolution, batch 1", ["precision", "best GFLOP/s", "at"], digits=0)
-    for name, found in ceilings.items():
-        table.add(name, found.rate if found else None, found.shape if found else "not supported here")
-    runs = dict(ways(network, folder, options.no_compile))
-    runs["as shipped"] = denoiser
-    medians = side_by_side(
-        {label: partial(run, x, torch.full((1,), 0.2)) for label, run in runs.items()}, options.rounds
-    )
-    best = max(found.rate for name, found in ceilings.items() if found and name != "int8")
+def time_prior(options: Any, shipped: Denoiser, picture: Tensor) -> tuple[list[common.Table], list[str]]:
+    """The ceiling of each precision, and the prior at 256x256 in every way it can be run.
+
+    A run's share is that of the ceiling of the precision that its convolutions are computed in.
+    """
+    loaded, device = common.open_loaded(options), torch.device("cpu")
+    x = picture + grid.SIGMA * common.noise_for("speed", picture.shape)
+    flops = grid.flops_per_pixel(loaded) * SIZE * SIZE
+    ceilings = grid.measure_ceilings(loaded.network, device)
+    names = [name for name in RUNS if not (options.no_compile and name.startswith("torch-compile"))]
+    ready, _, missing = grid.build(loaded, device, names)
+    runs: dict[str, Run] = {**ready, AS_SHIPPED: shipped, CONVOLUTIONS: convolutions(loaded.network)}
+    computed = {name: grid.computed_in(run) for name, run in {**ready, AS_SHIPPED: shipped}.items()}
+    computed[CONVOLUTIONS] = "bf16"
+    level = torch.full((1,), grid.SIGMA)
+    medians = side_by_side({label: partial(run, x, level) for label, run in runs.items()}, options.rounds)
+    again = grid.measure_ceilings(loaded.network, device)  # a busy moment must not lower the ceiling
+    ceilings = {name: max(best, again[name], key=lambda found: found.rate) for name, best in ceilings.items()}
     title = f"The prior at {SIZE}x{SIZE} ({flops / 1e9:.1f} GFLOP), medians of {options.rounds} rounds side by side"
-    prior = common.Table(title, ["run", "ms", "GFLOP/s", "share of the ceiling, %"], digits=1)
+    prior = common.Table(title, ["run", "ms", "GFLOP/s", "ceiling", "share of it, %"], digits=1)
+    shares = {}
     for label, seconds in medians.items():
-        rate = flops / seconds / 1e9
-        prior.add(label, 1e3 * seconds, rate, 100.0 * rate / best)
-    share = flops / medians["as shipped"] / 1e9 / best
-    note = f"The prior as shipped runs at {share:.0%} of the ceiling of {best:.0f} GFLOP/s; wanted: {SHARE_WANTED:.0%}."
-    return [table, prior], [note]
+        rate, best = flops / seconds / 1e9, ceilings.get(computed[label])
+        shares[label] = None if best is None else rate / best.rate
+        prior.add(label, 1e3 * seconds, rate, computed[label], None if best is None else 100.0 * rate / best.rate)
+    notes = [f"{name} is not here: {why}" for name, why in missing.items()]
+    return [grid.ceiling_table(ceilings, device), prior], [*notes, *verdicts(shares, computed, shipped.info.runtime)]
 
 
-def ways(
-    network: DenoisingUNet, folder: Path, no_compile: bool
-) -> list[tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
-    """The network run by PyTorch in every precision, eager and compiled."""
-    info = network_info(network, "speed")
-    found: list[tuple[str, Callable[[Tensor, Tensor], Tensor]]] = [
-        (f"torch {precision}", TorchDenoiser(load_network(folder), info, precision=precision))
-        for precision in ("fp32", "bf16")
-    ]
-    if not no_compile:
-        found.append(("torch bf16, compiled", Compiled(load_network(folder))))
-    found.append(("its convolutions alone, bf16", convolutions(network)))
-    return found
+def verdicts(shares: dict[str, float | None], computed: dict[str, str], runtime: str) -> list[str]:
+    """The bar, of the prior as shipped and of the fastest run in each reduced precision.
+
+    Args:
+        shares: of the ceiling of its own precision, by run.
+        computed: that precision, by run.
+        runtime: which one the prior as shipped is run by.
+    """
+    notes = []
+    for precision in ("bf16", "int8"):
+        found = {name: share for name, share in shares.items() if share is not None and computed[name] == precision}
+        found.pop(CONVOLUTIONS, None)
+        if found:
+            name = max(found, key=lambda key: found[key])
+            notes.append(f"Most of the {precision} ceiling: {name}, {found[name]:.0%}.")
+    share = shares[AS_SHIPPED]
+    if share is not None:
+        reached = "reached" if share >= SHARE_WANTED else "missed"
+        notes.append(
+            f"The prior as shipped ({runtime}) runs at {share:.0%} of the {computed[AS_SHIPPED]} ceiling; "
+            f"wanted: {SHARE_WANTED:.0%}, {reached}."
+        )
+    return notes
 
 
-class Compiled:
-    """The network under torch.compile in bfloat16, its weights frozen into the program."""
-
-    def __init__(self, network: nn.Module) -> None:
-        network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self._network = torch.compile(network, options={"freezing": True})
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            answer: Tensor = self._network(x.contiguous(memory_format=torch.channels_last), sigma)
-        return answer
-
-
-def convolutions(network: DenoisingUNet) -> Callable[[Tensor, Tensor], Tensor]:
+def convolutions(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """Every convolution of the network, one after another on inputs of the right shape, and nothing else: what the
     network would take if all the rest were free."""
     found: list[tuple[nn.Module, tuple[int, ...]]] = []
@@ -147,13 +148,6 @@ def convolutions(network: DenoisingUNet) -> Callable[[Tensor, Tensor], Tensor]:
         return x
 
     return run
-
-
-def count_flops(network: nn.Module, x: Tensor) -> int:
-    """Floating-point operations of one call: two for every multiply-add."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(x, torch.full((1,), 0.2))
-    return int(counter.get_total_flops())
 
 
 def task_table(restorer: Restorer, picture: Tensor, tasks: Sequence[str], out: Path) -> common.Table:

@@ -69,3 +69,12 @@ def test_the_bars_of_a_gpu_need_speed_and_parity():
     notes = grid.verdicts(torch.device("cuda"), medians, lost)
     said = {note.split(" ")[0]: note.rpartition(": ")[2] for note in notes if "wanted" in note}
     assert said == {"torch:fp16": "reached.", "torch-compile:fp16": "missed.", "a:fp16": "missed."}
+
+
+def test_what_a_graded_call_is_computed_in_depends_on_its_noise_level():
+    import grid
+
+    for safe_from, expected in ((15.0, "int8"), (50.0, "bf16")):
+        inner = SimpleNamespace(safe_from=safe_from, info=SimpleNamespace(runtime="openvino:int8+bf16"))
+        tiled = SimpleNamespace(denoiser=inner, info=inner.info)
+        assert grid.computed_in(inner) == grid.computed_in(tiled) == expected
