@@ -27,7 +27,43 @@ START_SECONDS = 900.0
 #: How long a worker that was told to stop may take.
 STOP_SECONDS = 5.0
 
+#: Longest stretch of listening that counts as such: whoever stands still for longer has not heard a worker's silence.
+LISTEN_SECONDS = 1.0
+
 Key = tuple[str, int]
+
+
+class Patience:
+    """How long a worker may be silent while this process listens. When the server itself stands still (a paused
+    container, a machine that is drowning), its workers get their whole time to speak afterwards.
+
+    Args:
+        seconds: of silence.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    async def hear(self, stream: asyncio.StreamReader) -> dict[str, Any] | None:
+        """The next message; None when the worker has gone.
+
+        Raises:
+            TimeoutError: it was silent for too long.
+            FrameError: not a message.
+        """
+        reading = asyncio.ensure_future(frames.read(stream))
+        try:
+            while True:
+                begun, stretch = time.monotonic(), min(LISTEN_SECONDS, self._left)
+                await asyncio.wait({reading}, timeout=stretch)
+                if reading.done():
+                    return reading.result()
+                self._left -= min(stretch, time.monotonic() - begun)
+                if self._left <= 0.0:
+                    raise TimeoutError
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 class Supervisor:
@@ -145,10 +181,10 @@ class Supervisor:
     async def _listen(self, process: asyncio.subprocess.Process) -> tuple[str, str]:
         """Handle messages until the worker dies or hangs. Returns public words and the reason of `interrupted`."""
         assert process.stdout is not None
-        deadline = time.monotonic() + START_SECONDS
+        patience = Patience(START_SECONDS)
         while True:
             try:
-                message = await asyncio.wait_for(frames.read(process.stdout), max(0.0, deadline - time.monotonic()))
+                message = await patience.hear(process.stdout)
             except TimeoutError:
                 return "the worker hung", "hang"
             except frames.FrameError as error:
@@ -159,11 +195,11 @@ class Supervisor:
             match message["say"]:
                 case "ready":
                     self._be("ready", "ready")
-                    deadline = time.monotonic() + self._hang_seconds
+                    patience = Patience(self._hang_seconds)
                 case "beat":
                     self._suspects = {(job, fence) for job, fence in message["jobs"]}
                     if self.state == "ready":
-                        deadline = time.monotonic() + self._hang_seconds
+                        patience = Patience(self._hang_seconds)
                 case "event":
                     event = WorkerEvent(message["type"], message["data"])
                     self._deliver((message["job"], message["fence"]), event)

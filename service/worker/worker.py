@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import time
@@ -95,6 +96,7 @@ class DeviceWorker:
             PriorError, NumericalError, ...: the device or the prior cannot be used.
         """
         self._device.try_out(self._priors.get(None))
+        gc.collect()  # what start-up left is looked at here for the last time
 
     def serve(self) -> None:
         """Work until stopped.
@@ -103,6 +105,9 @@ class DeviceWorker:
             DeviceLostError: whatever this process computes from now on may be wrong; it must end.
         """
         self._say({"say": "ready"})
+        # Memory that has run out is looked for in cycles of objects, once a failed call. Those that are here now, torch
+        # and all it brings, would make each look take 0.1 to 0.4 s, and they stay as long as this loop runs.
+        gc.freeze()
         try:
             with torch.no_grad():
                 while not self._stopped:
@@ -112,6 +117,7 @@ class DeviceWorker:
                     if batch is not None:
                         self._compute(batch)
         finally:
+            gc.unfreeze()
             for pool in (self._decoding, self._encoding, self._stepping, self._enlarging):
                 pool.shutdown(wait=False, cancel_futures=True)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_hung_worker_is_replaced(bench):
             await asyncio.sleep(3.0)  # idle for longer than the limit: it still speaks
             assert b.engine.status()[0].restarts == 1
             assert (await b.end(b.ticket())).type == "succeeded"
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_is_not_blamed_for_a_machine_that_stood_still(bench):
+    async def scenario():
+        async with bench(hang_seconds=2.0) as b:
+            pid = b.pid()
+            running = asyncio.create_task(b.end(b.ticket("slow:seconds=0.02", steps=200, fidelity=0.4)))
+            await b.until(lambda: b.engine.status()[0].running == 1)
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(0.2)  # what it has said is heard
+            time.sleep(3.0)  # and so does the server's own loop
+            os.kill(pid, signal.SIGCONT)
+            assert (await running).type == "succeeded"
+            assert (b.pid(), b.engine.status()[0].restarts) == (pid, 0)
 
     asyncio.run(scenario())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -105,6 +106,19 @@ def test_memory_for_no_tile_at_all_fails_the_job_and_spares_the_worker(worker):
     assert type == "failed" and data["code"] == "out_of_memory"
     worker.succeed(other)
     worker.wait(lambda: any(m["say"] == "report" and m["report"]["oom"]["failed"] for _, m in worker.said))
+
+
+def test_memory_is_looked_for_among_what_came_since_the_start_only(start, monkeypatch):
+    """A worker has some hundred thousand objects from the start; a job may run out of memory a dozen times."""
+    ballast = [[number] for number in range(300_000)]
+    looked, collect = [], gc.collect
+    monkeypatch.setattr("service.worker.device.gc.collect", lambda: looked.append(len(gc.get_objects())) or collect())
+    worker = start()
+    assert worker.end(worker.submit(worker.picture(200, 200), prior="oom:side=1"))[0] == "failed"
+    assert len(looked) > 10
+    assert max(looked) < len(ballast)
+    worker.__exit__()
+    assert len(gc.get_objects()) > len(ballast), "afterwards they are looked at again"
 
 
 def test_garbage_is_computed_again_and_the_job_says_so(worker):
