@@ -73,7 +73,7 @@ class Limits:
     restored: float
 
 
-LIMITS = {"cpu": Limits(10.0, 20.0, (2, 9), 300.0, 2, 120.0), "cuda": Limits(2.0, 1.2, (5, 40), 45.0, 16, 12.0)}
+LIMITS = {"cpu": Limits(10.0, 15.0, (2, 9), 240.0, 2, 120.0), "cuda": Limits(2.0, 1.2, (5, 40), 45.0, 16, 12.0)}
 
 
 def cells(words: Sequence[str]) -> list[Cell]:
@@ -81,10 +81,10 @@ def cells(words: Sequence[str]) -> list[Cell]:
     return [(int(side), int(batch)) for side, _, batch in (word.partition("x") for word in words)]
 
 
-def all_cells() -> list[Cell]:
-    """What the bars are about first, then the larger the later."""
+def all_cells(device: torch.device) -> list[Cell]:
+    """The larger the later: what a size costs is foreseen from the smaller ones. A GPU begins with the bar's own."""
     every = sorted(itertools.product(SIDES, BATCHES), key=lambda cell: cell[0] ** 2 * cell[1])
-    return [BAR_CELL, *(cell for cell in every if cell != BAR_CELL)]
+    return every if device.type == "cpu" else [BAR_CELL, *(cell for cell in every if cell != BAR_CELL)]
 
 
 class AsPyTorchComes:

@@ -111,7 +111,7 @@ def main() -> None:
 
 def run_grid(options: Any, loaded: Any, device: torch.device) -> None:
     """The parts that are stored on their own."""
-    wanted = grid.cells(options.cells) or grid.all_cells()
+    wanted = grid.cells(options.cells) or grid.all_cells(device)
     compiled = wanted if options.compiled is None else grid.cells(options.compiled)
     if "prepare" in options.parts:
         grid.prepare(loaded, device, options.runtimes or grid.CANDIDATES[device.type], compiled)

@@ -54,11 +54,13 @@ def test_what_takes_too_long_or_is_not_compiled_is_left_out_by_name(loaded, quic
     )
 
 
-def test_cells_are_read_and_the_bars_own_comes_first():
+def test_cells_are_read_and_the_bars_own_comes_first_on_a_gpu():
     import grid
 
     assert grid.cells(["256x16", "64x1"]) == [(256, 16), (64, 1)]
-    assert grid.all_cells()[0] == grid.BAR_CELL and len(grid.all_cells()) == 9
+    on_gpu, on_cpu = (grid.all_cells(torch.device(kind)) for kind in ("cuda", "cpu"))
+    assert on_gpu[0] == grid.BAR_CELL and on_cpu[0] == (256, 1) and sorted(on_gpu) == sorted(on_cpu)
+    assert len(on_cpu) == 9
 
 
 def test_the_bars_of_a_gpu_need_speed_and_parity():
