@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.crops import Crops
 from models.muon import orthogonalise
-from models.training import Photographs, Trainer, TrainingConfig, limited, sample_sigma
+from models.training import Photographs, Trainer, TrainingConfig, limited, noise_factors, sample_sigma
 
 
 @pytest.fixture
@@ -93,6 +93,13 @@ def test_noise_levels_follow_the_mixture() -> None:
     sigma = sample_sigma(config, 20_000, torch.Generator().manual_seed(0))
     assert config.sigma_low <= sigma.min() and sigma.max() <= config.sigma_max
     assert abs((sigma > config.sigma_high).float().mean().item() - config.high_share) < 0.01
+
+
+def test_wanted_share_of_patches_holds_another_noise_than_is_told() -> None:
+    factors = noise_factors(TrainingConfig(mismatch=0.25), 20_000, torch.Generator().manual_seed(0))
+    others = factors[factors != 1.0]
+    assert abs(len(others) / 20_000 - 0.25) < 0.01
+    assert 0.0 <= others.min() < 0.01 and 1.19 < others.max() <= 1.2
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
