@@ -55,8 +55,8 @@ CITATION = "Pellucid: photo restoration with a diffusion prior"
 #: can do that to a network whose scores on photographs have just become better.
 SYNTHETIC_PICTURES, STABILITY_SIDE, SYNTHETIC_SEED = 32, 64, 10_000
 NOISE_SHARES = (1.0, 0.5, 0.0)
-#: Largest error of one estimate, in noise levels: more than an untrained network's, and far less than a blown up one's.
-BLOWN_UP = 1.5
+#: Largest error of one estimate, in noise levels: twice what doing nothing errs by.
+BLOWN_UP = 2.0
 
 CARD = """\
 # Prior `{name}`
