@@ -7,7 +7,6 @@ import logging
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -22,11 +21,11 @@ from service.observability.logs import bound
 from service.problems import Code
 from service.worker import stages
 from service.worker.batcher import Batch, Batcher
+from service.worker.beside import Beside, Pool, Then
 from service.worker.config import WorkerConfig
 from service.worker.device import Device, DeviceLostError, StarvedError
 from service.worker.faults import Fault, classify, failure
 from service.worker.job import Key, WorkerJob
-from service.worker.pools import make_pools
 from service.worker.priors import Priors
 
 logger = logging.getLogger(__name__)
@@ -41,8 +40,6 @@ INLINE_VALUES = 1 << 21
 #: Part of a call's time for which the device may stand idle, so that a small picture that is just being decoded or
 #: encoded need not wait for another's tile.
 PATIENCE = 0.05
-#: Threads that decode, that encode, and that do large pictures' data steps.
-POOL_THREADS = 2
 
 
 class DeviceWorker:
@@ -64,12 +61,9 @@ class DeviceWorker:
         self._batcher = Batcher()
         self._jobs: dict[Key, WorkerJob] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._in_pools: dict[WorkerJob, float] = {}
-        self._decoding, self._encoding, self._stepping = make_pools(
-            ("decode", "encode", "data step"), POOL_THREADS, single=config.device.startswith("cpu")
+        self._beside = Beside(
+            self._inbox, lambda: self._announce(None), self._back, single=config.device.startswith("cpu")
         )
-        # One thread: networks of one prior are not called twice at a time, and jobs with such priors take turns.
-        self._enlarging = ThreadPoolExecutor(1, thread_name_prefix="enlarge")
         self._stopped = False
         self._beaten = self._patience = 0.0
 
@@ -118,8 +112,7 @@ class DeviceWorker:
                         self._compute(batch)
         finally:
             gc.unfreeze()
-            for pool in (self._decoding, self._encoding, self._stepping, self._enlarging):
-                pool.shutdown(wait=False, cancel_futures=True)
+            self._beside.close()
 
     def _handle_inbox(self) -> None:
         """Do what has come; wait for it, but not beyond the next beat, when no tile is pending.
@@ -128,7 +121,7 @@ class DeviceWorker:
         decoded or encoded by then, and would wait for all of a large one's next tile otherwise.
         """
         deadline = time.monotonic() + self._patience
-        wait = BEAT_SECONDS if not len(self._batcher) else self._young()
+        wait = BEAT_SECONDS if not len(self._batcher) else self._beside.young(self._patience)
         while True:
             try:
                 action = self._inbox.get(block=wait > 0.0, timeout=wait)
@@ -137,14 +130,9 @@ class DeviceWorker:
                     action = self._inbox.get_nowait()
             except queue.Empty:
                 pass
-            wait = min(self._young(), deadline - time.monotonic())
+            wait = min(self._beside.young(self._patience), deadline - time.monotonic())
             if wait <= 0.0 or not len(self._batcher):
                 return
-
-    def _young(self) -> float:
-        """Seconds for which the youngest work in a pool is worth waiting for."""
-        youngest = max(self._in_pools.values(), default=float("-inf"))
-        return max(0.0, youngest + self._patience - time.monotonic())
 
     def _beat(self, batch: Batch | None) -> None:
         """Say that the loop lives and which jobs would be suspected if this process died now."""
@@ -156,20 +144,17 @@ class DeviceWorker:
             self._beaten = now
             if (report := self._device.report()) is not None:
                 self._say({"say": "report", "report": report})
-            stuck = [job for job, since in self._in_pools.items() if now - since > self._config.stage_seconds]
-            if stuck:
+            if stuck := self._beside.stuck(self._config.stage_seconds):
                 raise DeviceLostError("decoding, encoding or a data step does not come to an end", stuck, "hang")
 
     def _announce(self, batch: Batch | None) -> None:
-        working = dict.fromkeys([*self._in_pools, *(batch.jobs if batch is not None else ())])
+        working = dict.fromkeys([*self._beside.jobs, *(batch.jobs if batch is not None else ())])
         self._say({"say": "beat", "jobs": [list(job.key) for job in working]})
 
     def _accept(self, job: WorkerJob) -> None:
         self._jobs[job.key] = job
         limits = self._config.limits
-        self._in_pool(
-            self._decoding, job, "decode", lambda: stages.prepare(job, self._blobs, self._priors, limits), self._begin
-        )
+        self._beside.do("decode", job, lambda: stages.prepare(job, self._blobs, self._priors, limits), self._begin)
         self._emit(job, "started", {"device": self._config.device})  # while it is being decoded
 
     def _begin(self, job: WorkerJob, _: None) -> None:
@@ -186,7 +171,7 @@ class DeviceWorker:
         assert job.restoration is not None
         large = job.restoration.picture.image.numel() > INLINE_VALUES
         if large:
-            self._in_pool(self._stepping, job, "", lambda: _next_call(job, x0), self._pend)
+            self._beside.do("data step", job, lambda: _next_call(job, x0), self._pend)
             return
         try:
             call = _next_call(job, x0)
@@ -208,11 +193,11 @@ class DeviceWorker:
         """The restoration is done: its result waits for being encoded."""
         job.seconds["restore"] = time.monotonic() - job.sampling_since
         job.close()
-        self._in_pool(self._encoding, job, "encode", lambda: stages.complete(job, mean, self._blobs), self._succeed)
+        self._beside.do("encode", job, lambda: stages.complete(job, mean, self._blobs), self._succeed)
 
     def _enlarge(self, job: WorkerJob) -> None:
         """Let a prior with a sampler of its own do its next tile; jobs take turns, and none is done once canceled."""
-        self._in_pool(self._enlarging, job, "", lambda: _next_tile(job), self._enlarged)
+        self._beside.do("enlarge", job, lambda: _next_tile(job), self._enlarged)
 
     def _enlarged(self, job: WorkerJob, done: EnlargingStep | Tensor) -> None:
         """Tell how far a job is and go on with it, or encode its result."""
@@ -308,49 +293,13 @@ class DeviceWorker:
             job.warnings.append({"code": code, "message": message})
             self._emit(job, "warning", job.warnings[-1])
 
-    # Pools.
+    # Beside the loop.
 
-    def _in_pool(
-        self,
-        pool: ThreadPoolExecutor,
-        job: WorkerJob,
-        stage: str,
-        work: Callable[[], Any],
-        then: Callable[[WorkerJob, Any], None],
-    ) -> None:
-        """Work on a job beside the loop, then go on with it in the loop."""
-
-        def run() -> None:
-            start = time.monotonic()
-            value: Any = None
-            error: Exception | None = None
-            try:
-                with torch.no_grad(), bound(job=job.ticket.job_id, request=job.ticket.request_id):
-                    value = work()
-            except Exception as caught:
-                error = caught
-            seconds = time.monotonic() - start
-            self._inbox.put(lambda: self._back(job, stage, seconds, value, error, then))
-
-        self._in_pools[job] = time.monotonic()
-        self._announce(None)  # before anything can crash over it
-        pool.submit(run)
-
-    def _back(
-        self,
-        job: WorkerJob,
-        stage: str,
-        seconds: float,
-        value: Any,
-        error: Exception | None,
-        then: Callable[[WorkerJob, Any], None],
-    ) -> None:
-        del self._in_pools[job]
-        if stage:
-            job.seconds[stage] = seconds
+    def _back(self, job: WorkerJob, pool: Pool, value: Any, error: Exception | None, then: Then) -> None:
+        """A job is back from a pool."""
         if job.ended:  # it was canceled meanwhile
             job.close()
-            if stage == "encode" and error is None:
+            if pool == "encode" and error is None:
                 self._discard(value["outputs"])
         elif error is not None:
             self._trouble(job, error)
@@ -364,7 +313,7 @@ class DeviceWorker:
             for reference in outputs.values():
                 self._blobs.delete(reference)
 
-        self._encoding.submit(delete)
+        self._beside.tidy(delete)
 
     # How it ends.
 
@@ -401,7 +350,7 @@ class DeviceWorker:
         job.ended = True
         self._batcher.remove(job, forget=True)
         del self._jobs[job.key]
-        if job not in self._in_pools:
+        if job not in self._beside.jobs:
             job.close()
         self._emit(job, type, data)
 
