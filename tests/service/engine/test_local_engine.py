@@ -79,6 +79,20 @@ def test_the_job_that_kills_its_worker_is_blamed(bench):
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("asked", [None, "4"])
+def test_a_worker_keeps_few_heaps_unless_the_operator_wants_more(bench, monkeypatch, asked):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", asked)
+
+    async def scenario():
+        async with bench() as b:
+            given = Path(f"/proc/{b.pid()}/environ").read_bytes().split(b"\0")
+            assert f"MALLOC_ARENA_MAX={asked or 2}".encode() in given
+
+    asyncio.run(scenario())
+
+
 def test_a_hung_worker_is_replaced(bench):
     async def scenario():
         async with bench(hang_seconds=2.5) as b:
