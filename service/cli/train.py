@@ -12,8 +12,8 @@ from service.cli.values import Duration, Numbers
 #: Options whose value is a field of `TrainingConfig` of the same name; what is not given keeps that class's default.
 FIELDS = (
     "channels", "blocks", "middle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay", "ema",
-    "shrink", "synthetic", "mismatch", "sigma_low", "sigma_high", "sigma_min", "sigma_max", "high_share",
-    "gradient_clip", "spike", "seed", "compile",
+    "shrink", "synthetic", "mismatch", "grey", "sigma_low", "sigma_high", "sigma_min", "sigma_max",
+    "high_share", "gradient_clip", "spike", "seed", "compile",
 )  # fmt: skip
 
 _POSITIVE = click.IntRange(min=1)
@@ -42,6 +42,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
               help="Every other patch is scaled down by a factor from this to 1.")  # fmt: skip
 @click.option("--synthetic", type=_SHARE, help="Share of patches of flat, saturated or synthetic areas.")
 @click.option("--mismatch", type=_SHARE, help="Share of patches with another noise than the network is told.")
+@click.option("--grey", type=_SHARE, help="Share of patches whose noise is the same in every channel.")
 @click.option("--lr", type=_ABOVE_ZERO, help="Learning rate.")
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), help="Of the hidden convolutions.")
 @click.option("--warmup-steps", type=_POSITIVE, help="Steps until the learning rate is reached.")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.crops import Crops
 from models.muon import orthogonalise
-from models.training import Photographs, Trainer, TrainingConfig, limited, noise_factors, sample_sigma
+from models.training import Photographs, Trainer, TrainingConfig, limited, noise_factors, sample_sigma, with_grey
 
 
 @pytest.fixture
@@ -100,6 +100,19 @@ def test_wanted_share_of_patches_holds_another_noise_than_is_told() -> None:
     others = factors[factors != 1.0]
     assert abs(len(others) / 20_000 - 0.25) < 0.01
     assert 0.0 <= others.min() < 0.01 and 1.19 < others.max() <= 1.2
+
+
+def test_wanted_share_of_patches_holds_grey_noise_and_half_of_them_grey_pictures() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, noise = torch.rand(2000, 3, 2, 8), torch.randn(2000, 3, 2, 8, generator=generator)
+    pictures, noises = with_grey(TrainingConfig(grey=0.2), images, noise, generator)
+    grey = (noises == noises[:, :1]).flatten(1).all(1)
+    assert abs(grey.float().mean().item() - 0.2) < 0.03
+    assert torch.equal(noises[~grey], noise[~grey]) and torch.equal(pictures[~grey], images[~grey])
+    turned = (pictures == pictures[:, :1]).flatten(1).all(1)
+    assert not turned[~grey].any() and abs(turned[grey].float().mean().item() - 0.5) < 0.1
+    scales = noises[grey, 0, 0, 0] / noise[grey, 0, 0, 0]
+    assert 3**-0.5 - 1e-3 < scales.min() < 0.62 and 0.95 < scales.max() <= 1.0
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
