@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.crops import Crops
 from models.denoiser import bf16_in_hardware
@@ -150,12 +151,17 @@ def with_grey(
 
 
 def edm_loss(
-    model: Callable[[Tensor, Tensor], Tensor], clean: Tensor, sigma: Tensor, noise: Tensor, s: float = 0.5
+    model: Callable[[Tensor, Tensor], Tensor],
+    clean: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    target: Tensor | None = None,
+    s: float = 0.5,
 ) -> Tensor:
     """Karras et al. 2022, eq. 2 and table 1: weight (sigma^2 + s^2) / (sigma s)^2, s = sigma_data, mean over the
-    pixels of each patch [N]."""
+    pixels of each patch [N]; the error is that from `target`, the clean patches when None."""
     weight = (sigma.square() + s * s) / (sigma * s).square()
-    error = model(clean + sigma.view(-1, 1, 1, 1) * noise, sigma) - clean
+    error = model(clean + sigma.view(-1, 1, 1, 1) * noise, sigma) - (clean if target is None else target)
     return weight * error.square().mean((1, 2, 3))
 
 
@@ -208,9 +214,19 @@ class Trainer:
         config: see `TrainingConfig`. On resume the network's shape must be that of the checkpoint.
         init: folder of weights to start from (a released prior, or another run's `ema/`), of the same shape; without
             effect on a run that is resumed.
+        teacher: folder of weights whose answers are to be learned where a patch holds another noise than is told
+            (`TrainingConfig.mismatch`), instead of the clean patch. Samplers call a prior at levels that are noise in
+            name only, and need it to smooth there as much as it is told to.
     """
 
-    def __init__(self, photographs: Photographs, out: Path, config: TrainingConfig, init: Path | None = None) -> None:
+    def __init__(
+        self,
+        photographs: Photographs,
+        out: Path,
+        config: TrainingConfig,
+        init: Path | None = None,
+        teacher: Path | None = None,
+    ) -> None:
         self.photographs, self.out, self.config = photographs, out, config
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
@@ -224,6 +240,9 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         if init is not None:
             self.model.load_state_dict(DenoisingUNet.from_pretrained(init).state_dict())
+        self.teacher = None if teacher is None else DenoisingUNet.from_pretrained(teacher).to(config.device)
+        if self.teacher is not None:
+            self.teacher.requires_grad_(False).to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = self._optimizers()
         self.step = 0
@@ -283,10 +302,12 @@ class Trainer:
         images = clean.to(config.device).float() / 127.5 - 1.0
         sigma = sample_sigma(config, images.shape[0], generator)
         noise = torch.randn(images.shape, generator=generator, device=config.device)
-        noise *= noise_factors(config, images.shape[0], generator).view(-1, 1, 1, 1)
+        factors = noise_factors(config, images.shape[0], generator)
+        noise *= factors.view(-1, 1, 1, 1)
         images, noise = with_grey(config, images, noise, generator)
         with reduced_precision(config.device):
-            losses = edm_loss(self.forward, images, sigma, noise)
+            images, target = self._taught(images, sigma, noise, factors != 1.0, generator)
+            losses = edm_loss(self.forward, images, sigma, noise, target)
         limit = config.spike * self.usual_loss
         loss = limited(losses, limit)
         self.spikes += (~(losses.detach() <= limit)).sum()
@@ -304,6 +325,26 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
         return loss.detach()
+
+    @torch.no_grad()
+    def _taught(
+        self, images: Tensor, sigma: Tensor, noise: Tensor, mismatched: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Patches and what is to be answered to them: where noise and level do not match, what the teacher answers,
+        to half of those patches after they were reduced and enlarged again."""
+        if self.teacher is None:
+            return images, images
+        reduced = torch.rand(2, generator=generator, device=generator.device)
+        small = F.interpolate(images, scale_factor=0.5 if reduced[0] < 0.5 else 0.25, mode="bicubic", antialias=True)
+        enlarged = F.interpolate(small, images.shape[-2:], mode="bicubic").clamp(-1.0, 1.0)
+        every_other = torch.arange(len(images), device=images.device) % 2 == 0
+        images = torch.where((mismatched & every_other).view(-1, 1, 1, 1), enlarged, images)
+        target = images.clone()
+        rows = mismatched.nonzero()[:, 0]
+        if len(rows):
+            noisy = images[rows] + sigma[rows].view(-1, 1, 1, 1) * noise[rows]
+            target[rows] = self.teacher(noisy, sigma[rows]).float().clamp(-1.0, 1.0)
+        return images, target
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train for the configured budget, yielding a row of numbers now and then; the last has `done`.

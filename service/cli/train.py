@@ -32,6 +32,8 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--resume", is_flag=True, help="Continue the run in OUT, if there is one.")
 @click.option("--init", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder of weights to start a new run from, such as another run's ema/.")  # fmt: skip
+@click.option("--teacher", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of weights whose answers are learned where the noise is not what is told.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,256.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
@@ -61,7 +63,15 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--checkpoint-every", type=Duration(), help="Time between checkpoints.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; log.csv is written all the same.")
 def train(
-    data: Path, out: Path, budget: float, decay: float, resume: bool, init: Path | None, quiet: bool, **options: Any
+    data: Path,
+    out: Path,
+    budget: float,
+    decay: float,
+    resume: bool,
+    init: Path | None,
+    teacher: Path | None,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Train a prior on a folder of photographs.
 
@@ -95,7 +105,7 @@ def train(
         raise click.UsageError(str(error)) from error
     if not any(min(picture.shape[:2]) >= config.patch for picture in photographs.train):
         raise click.UsageError(f"no photograph in {data} is as large as a patch of {config.patch} pixels; see --patch")
-    run(Trainer(photographs, out, config, init), quiet)
+    run(Trainer(photographs, out, config, init, teacher), quiet)
 
 
 def run(trainer: Any, quiet: bool) -> None:

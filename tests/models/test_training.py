@@ -115,6 +115,17 @@ def test_wanted_share_of_patches_holds_grey_noise_and_half_of_them_grey_pictures
     assert 3**-0.5 - 1e-3 < scales.min() < 0.62 and 0.95 < scales.max() <= 1.0
 
 
+def test_teacher_is_answered_where_the_noise_is_not_what_is_told(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY, mismatch=1.0, grey=0.0, high_share=0.0, sigma_low=0.3)
+    batch = next(Crops(photographs.train, 16).batches(4, 0))
+    pupil = Trainer(photographs, tmp_path / "alone", config)
+    pupil.ema.save_pretrained(tmp_path / "weights")
+    taught = Trainer(photographs, tmp_path / "taught", config, init=tmp_path / "weights", teacher=tmp_path / "weights")
+    # What it answers already, but for what lies out of range.
+    assert taught.train_step(batch, 1.0) < 0.2 * pupil.train_step(batch, 1.0)
+
+
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     matrices = torch.randn(3, 24, 60, generator=torch.Generator().manual_seed(0))
     for rows in (matrices, matrices.mT):
