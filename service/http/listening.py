@@ -8,7 +8,6 @@ request are given a moment for one before they are closed.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import socket
@@ -46,7 +45,9 @@ def refuse_several_processes() -> None:
     Raises:
         SystemExit: it is; the status is uvicorn's own for an application that does not start.
     """
-    server, parent = command_server(), multiprocessing.parent_process()
+    # uvicorn's own import: to this program modules that send pickles between processes are closed (promise R20).
+    server, processes = command_server(), sys.modules.get("multiprocessing")
+    parent = None if processes is None else processes.parent_process()
     several = server is not None and server.config.workers > 1 and not server.config.should_reload
     if server is None or not several or parent is None or parent.pid is None:
         return
