@@ -144,7 +144,7 @@ def check_stability(denoiser: Denoiser, photographs: Sequence[Tensor], name: str
                 raise CorruptWeightsError(
                     f"{name} blows up: told of noise {level}, of which there is {share:g} times as much, it errs by "
                     f"{worst:.0f} on {kind} (0-255 scale), by too much on {int(blown.sum())} of {len(clean)}; train "
-                    "on, with a lower learning rate or a larger share of synthetic and mismatched patches"
+                    "on, with a lower learning rate, more synthetic patches or mismatched ones and a teacher"
                 )
 
 

@@ -43,7 +43,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--shrink", type=click.FloatRange(0.0, 1.0, min_open=True),
               help="Every other patch is scaled down by a factor from this to 1.")  # fmt: skip
 @click.option("--synthetic", type=_SHARE, help="Share of patches of flat, saturated or synthetic areas.")
-@click.option("--mismatch", type=_SHARE, help="Share of patches with another noise than the network is told.")
+@click.option("--mismatch", type=_SHARE, help="Share of patches with another noise than is told; with --teacher.")
 @click.option("--grey", type=_SHARE, help="Share of patches whose noise is the same in every channel.")
 @click.option("--lr", type=_ABOVE_ZERO, help="Learning rate.")
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), help="Of the hidden convolutions.")
@@ -97,6 +97,8 @@ def train(
         # A decay of no time would divide by zero.
         decay_seconds=max(decay, 1e-3),
     )
+    if config.mismatch > 0 and teacher is None:
+        raise click.UsageError("--mismatch needs a --teacher: clean patches as answers make a worse prior")
     if len(config.channels) != len(config.blocks):
         raise click.UsageError("--channels and --blocks must name the same number of levels")
     try:

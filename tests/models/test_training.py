@@ -9,7 +9,8 @@ from PIL import Image
 
 from models.crops import Crops
 from models.muon import orthogonalise
-from models.training import Photographs, Trainer, TrainingConfig, limited, noise_factors, sample_sigma, with_grey
+from models.objective import limited, noise_factors, sample_sigma, with_grey
+from models.training import Photographs, Trainer, TrainingConfig
 
 
 @pytest.fixture

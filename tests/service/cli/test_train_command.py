@@ -47,6 +47,7 @@ def test_training_can_be_used_and_resumed(run: Run, photographs: Path, picture: 
         (["--budget", "soon"], "no duration"),
         (["--budget", "1m", "--decay", "2m"], "--decay"),
         (["--channels", "4,4", "--blocks", "1"], "same number of levels"),
+        (["--mismatch", "0.1"], "needs a --teacher"),
         (["--patch", "512"], "as large as a patch"),
         (["--data", "nowhere"], "nowhere"),
     ],
