@@ -1,6 +1,6 @@
 """A server under steady mixed work (promise R11): memory, descriptors, threads and files over thousands of requests.
 
-python benchmarks/soak.py [--requests 6000]
+python benchmarks/soak.py [--requests 20000]
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def soak(server: Running, requests: int) -> tuple[list[tuple[int, Held]], 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=6000)
+    parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

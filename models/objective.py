@@ -40,9 +40,10 @@ def with_grey(
     """Patches and their noise, [N, C, H, W] each, of which the share of `grey` is grey as `TrainingConfig` says."""
     draws = torch.rand(3, images.shape[0], 1, 1, 1, generator=generator, device=generator.device)
     grey = draws[0] < config.grey
-    scale = torch.exp(-0.5 * math.log(3.0) * draws[1])
+    turned = draws[2] < 0.5
+    scale = torch.where(turned, 3.0**-0.5, torch.exp(-0.5 * math.log(3.0) * draws[1]))
     noise = torch.where(grey, noise[:, :1] * scale, noise)
-    return torch.where(grey & (draws[2] < 0.5), images.mean(1, keepdim=True), images), noise
+    return torch.where(grey & turned, images.mean(1, keepdim=True), images), noise
 
 
 def edm_loss(
