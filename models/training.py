@@ -52,9 +52,9 @@ class TrainingConfig:
     long on exact levels alone were seen to blow up on clean pictures told to be noisy. Only with a teacher (`Trainer`):
     one that learned to leave clean pictures alone was 1.2 dB worse a prior for super-resolution.
 
-    A share of `grey` of the patches holds noise that is the same in every channel. Half of them are grey pictures, whose
-    noise has 1 / sqrt(3) of the standard deviation that is told: as much in all, and what tasks tell a prior of colour
-    about a grey picture. The others are in colour, as scanned film, with 1 / sqrt(3) to once the deviation.
+    A share of `grey` of the patches holds noise that is the same in every channel. Half of them are grey pictures,
+    whose noise has 1 / sqrt(3) of the standard deviation that is told: as much in all, and what tasks tell a prior of
+    colour about a grey picture. The others are in colour, as scanned film, with 1 / sqrt(3) to once the deviation.
 
     The noise distribution follows the ablation in the model card: most of the mass where restoration works
     (0.01-0.8), a tenth above, so that a warm start from nothing works.
