@@ -30,7 +30,7 @@ from restore.sampling.driver import run
 from restore.sampling.protocol import Problem, RowNoise
 from restore.sampling.schedules import few_step_sigmas
 from restore.sampling.unified import unified
-from restore.tasks.trust import slack
+from restore.tasks.trust import inflation, slack
 
 #: Calls of the prior that DiffPIR makes: its paper's and deepinv's default, and its paper's fast setting.
 DIFFPIR_STEPS = (100, 20)
@@ -79,7 +79,14 @@ def deblur(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, fideli
     """The library's task but for the borders, mirrored here so that both sides have a closed-form data step."""
     problem = Problem(y, degradation, denoiser.info, RowNoise(0, [0]))
     return run(
-        unified(problem, sigmas=few_step_sigmas(steps, fidelity), fidelity=fidelity, slack=slack(fidelity)), denoiser
+        unified(
+            problem,
+            sigmas=few_step_sigmas(steps, fidelity),
+            fidelity=fidelity,
+            slack=slack(fidelity),
+            inflation=inflation(fidelity),
+        ),
+        denoiser,
     )
 
 

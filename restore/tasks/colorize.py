@@ -10,7 +10,7 @@ from restore.prior.protocol import PriorInfo
 from restore.sampling import log_grid, unified
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import slack
+from restore.tasks.trust import inflation, slack
 
 STEPS = 16
 
@@ -29,7 +29,12 @@ def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         y=degradation.forward(source.image),
         degradation=degradation,
         sampler=partial(
-            unified, sigmas=log_grid(steps, START, END), fidelity=fidelity, slack=slack(fidelity), extrapolation=0.0
+            unified,
+            sigmas=log_grid(steps, START, END),
+            fidelity=fidelity,
+            slack=slack(fidelity),
+            inflation=inflation(fidelity),
+            extrapolation=0.0,
         ),
         found={"noise": level},
         effective={"steps": steps},

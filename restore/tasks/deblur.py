@@ -13,7 +13,7 @@ from restore.sampling import few_step_sigmas, unified
 from restore.tasks.noise_level import noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import slack
+from restore.tasks.trust import inflation, slack
 
 #: Rounding to 8 bits and what a kernel is never known better than, on the 0-255 scale.
 MISMATCH = 0.5
@@ -36,7 +36,13 @@ def deblur(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=source.image,
         degradation=Blur(kernel, boundary="valid", noise=GaussianNoise(max(level, MISMATCH) / 127.5)),
-        sampler=partial(unified, sigmas=few_step_sigmas(steps, fidelity), fidelity=fidelity, slack=slack(fidelity)),
+        sampler=partial(
+            unified,
+            sigmas=few_step_sigmas(steps, fidelity),
+            fidelity=fidelity,
+            slack=slack(fidelity),
+            inflation=inflation(fidelity),
+        ),
         finish=lambda x: x[frame],
         finish_map=lambda x: x[frame],
         found=found,

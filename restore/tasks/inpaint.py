@@ -11,7 +11,7 @@ from restore.prior.protocol import PriorInfo
 from restore.sampling import few_step_sigmas, unified
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import slack
+from restore.tasks.trust import inflation, slack
 
 #: Holes need steps (design notes 4.2, lesson v).
 STEPS = 24
@@ -38,7 +38,11 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         y=source.image * known,
         degradation=Mask(known, GaussianNoise(level / 127.5)),
         sampler=partial(
-            unified, sigmas=few_step_sigmas(steps, fidelity, start=1.0), fidelity=fidelity, slack=slack(fidelity)
+            unified,
+            sigmas=few_step_sigmas(steps, fidelity, start=1.0),
+            fidelity=fidelity,
+            slack=slack(fidelity),
+            inflation=inflation(fidelity),
         ),
         found={"noise": level, "filled": round(1.0 - known.float().mean().item(), 4)},
         effective={"steps": steps},

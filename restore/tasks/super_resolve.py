@@ -11,7 +11,7 @@ from restore.sampling import few_step_sigmas, unified
 from restore.tasks.noise_level import noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import slack
+from restore.tasks.trust import inflation, slack
 
 #: Noise below this (0-255 scale) is taken for texture: reducing a picture concentrates its detail, which a blind
 #: estimate cannot tell from noise.
@@ -34,7 +34,13 @@ def super_resolve(source: Source, parameters: Parameters, prior: PriorInfo) -> P
     return Plan(
         y=source.image,
         degradation=Bicubic(scale, size, GaussianNoise(max(level, ROUNDING) / 127.5)),
-        sampler=partial(unified, sigmas=few_step_sigmas(steps, fidelity), fidelity=fidelity, slack=slack(fidelity)),
+        sampler=partial(
+            unified,
+            sigmas=few_step_sigmas(steps, fidelity),
+            fidelity=fidelity,
+            slack=slack(fidelity),
+            inflation=inflation(fidelity),
+        ),
         baseline=lambda: bicubic_upsample(source.image, scale, size),
         found=found,
         effective={"steps": steps},
