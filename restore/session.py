@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore.degradations.kernels import as_kernel
 from restore.errors import ParameterError
 from restore.images import Picture
 from restore.moments import Moments
@@ -15,6 +16,7 @@ from restore.prior.protocol import PriorInfo
 from restore.result import Result
 from restore.sampling.protocol import Problem, RowNoise, Sampling
 from restore.tasks import TASKS
+from restore.tasks.masks import as_mask
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Source
 
@@ -111,17 +113,20 @@ class Restoration:
 
 
 def read_parameters(given: dict[str, Any]) -> Parameters:
-    """`Parameters` from its fields by name.
+    """`Parameters` from its fields by name; a mask as `as_mask` takes it, a kernel as `as_kernel` does.
 
     Raises:
         ParameterError: an unknown name, or a value that is not allowed.
+        ImageError: a mask that is no picture.
     """
     known = {f.name for f in fields(Parameters)}
     unknown = sorted(set(given) - known)
     if unknown:
         raise ParameterError(f"unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    readers = {"mask": as_mask, "kernel": as_kernel}
+    read = {name: readers[name](given[name]) for name in readers if given.get(name) is not None}
     try:
-        return Parameters(**given)
+        return Parameters(**given | read)
     except TypeError as error:
         raise ParameterError(str(error)) from error
 

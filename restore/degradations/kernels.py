@@ -18,12 +18,15 @@ def as_kernel(values: Any) -> Tensor:
     """A user's point spread function as [kh, kw] float32 with sum 1.
 
     Args:
-        values: tensor, array or nested list; leading axes of length 1 are dropped; any positive scale.
+        values: tensor, array or nested list; leading axes of length 1 are dropped; any positive scale. Or a text that
+            `named_kernel` reads.
 
     Raises:
         ParameterError: not two-dimensional, an even side (where its centre lies would be a guess), NaN or infinity,
-            negative values, or nothing but zeros.
+            negative values, or nothing but zeros; or an unknown text.
     """
+    if isinstance(values, str):
+        return named_kernel(values)
     try:
         kernel = torch.as_tensor(values).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -46,6 +49,29 @@ def as_kernel(values: Any) -> Tensor:
     if total <= 0.0:
         raise ParameterError("the blur kernel is all zeros")
     return (kernel / total).float()
+
+
+def named_kernel(text: str) -> Tensor:
+    """A kernel by its formula: gaussian:SIGMA, defocus:RADIUS or motion:LENGTH:ANGLE, in pixels and degrees.
+
+    Raises:
+        ParameterError: anything else, or numbers that the formula does not take.
+    """
+    form, *words = text.split(":")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    match form, numbers:
+        case "gaussian", [sigma]:
+            return gaussian_kernel(sigma)
+        case "defocus", [radius]:
+            return defocus_kernel(radius)
+        case "motion", [length, angle]:
+            return line_kernel(length, angle)
+    raise ParameterError(
+        f"the blur kernel {text!r} is not gaussian:SIGMA, defocus:RADIUS or motion:LENGTH:ANGLE with numbers"
+    )
 
 
 def gaussian_kernel(sigma: float, size: int | None = None) -> Tensor:

@@ -44,7 +44,7 @@ def estimate_visible_noise(image: Tensor) -> tuple[float, bool]:
     coarse = float(estimate_dark_noise(image).variance(image.mean((2, 3), keepdim=True)).mean().sqrt())
     coarseness = float(white.coarseness[0])
     sign = coarse * 127.5 * (coarseness - 1.0)
-    if sign <= CORRELATED and sign * _colourfulness(image) <= COLOURED:
+    if sign <= COLOURED or (sign <= CORRELATED and sign * _colourfulness(image) <= COLOURED):
         return sigma, False
     low, high = WHOLE_RANGE
     return max(sigma, min(max(WHOLE_SLOPE * coarseness + WHOLE_OFFSET, low), high) * coarse), True

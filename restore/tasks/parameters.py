@@ -27,8 +27,10 @@ class Parameters:
             uncertainty.
         strength: blend of the restored picture (1) with the given one (0).
         seed: of every random number.
-        kernel: point spread function for deblurring, [k, k] with odd k, any positive sum.
-        mask: for inpainting, [H, W], True (or non-zero) where the picture is to be filled in.
+        kernel: point spread function for deblurring, [k, k] with odd k, any positive sum. `Restorer` takes arrays and
+            gaussian:SIGMA, defocus:RADIUS, motion:LENGTH:ANGLE, too.
+        mask: for inpainting, [H, W], True (or non-zero) where the picture is to be filled in. `Restorer` takes arrays
+            and pictures (path, bytes, PIL image), bright there, too.
         quality: of the JPEG compression to undo, or "auto" to read it from the picture.
         exposure: brightening for low light, in stops, or "auto".
     """

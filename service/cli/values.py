@@ -85,26 +85,14 @@ def read_kernel(text: str) -> Tensor:
     A picture's values count as they are; `.npy` holds the values themselves.
 
     Raises:
-        click.BadParameter: neither a known form nor a readable file.
+        click.BadParameter: no readable file.
         RestoreError: the kernel makes no sense.
     """
-    from restore.degradations.kernels import as_kernel, defocus_kernel, gaussian_kernel, line_kernel
+    from restore.degradations.kernels import as_kernel
 
-    form, *numbers = text.split(":")
-    if form not in KERNELS or Path(text).exists():
-        return as_kernel(_plane(Path(text), "--kernel"))
-    try:
-        values = [float(number) for number in numbers]
-    except ValueError:
-        values = []
-    match form, values:
-        case "gaussian", [sigma]:
-            return gaussian_kernel(sigma)
-        case "defocus", [radius]:
-            return defocus_kernel(radius)
-        case "motion", [length, angle]:
-            return line_kernel(length, angle)
-    raise click.BadParameter(f"{text!r}: write {form}:{KERNELS[form]} with numbers", param_hint="--kernel")
+    if text.partition(":")[0] in KERNELS and not Path(text).exists():
+        return as_kernel(text)
+    return as_kernel(_plane(Path(text), "--kernel"))
 
 
 def read_mask(path: str) -> Tensor:
@@ -116,10 +104,10 @@ def read_mask(path: str) -> Tensor:
         click.BadParameter: no such file, or no array of two dimensions in it.
         RestoreError: not a picture.
     """
+    from restore.tasks.masks import as_mask, bright
+
     plane = _plane(Path(path), "--mask")
-    if path.lower().endswith(".npy"):
-        return (plane != 0).float()
-    return (plane > plane.max() / 2).float()
+    return as_mask(plane) if path.lower().endswith(".npy") else bright(plane)
 
 
 def _plane(path: Path, option: str) -> Tensor:

@@ -173,18 +173,10 @@ def kernel_rows(kernel: object) -> bytes:
     Raises:
         Problem: INVALID_PARAMETER.
     """
-    from restore.degradations.kernels import as_kernel, defocus_kernel, gaussian_kernel, line_kernel
+    from restore.degradations.kernels import as_kernel
 
     try:
-        if isinstance(kernel, str):
-            form, *numbers = kernel.split(":")
-            first, *rest = (float(number) for number in numbers)
-            if form == "motion":
-                found = line_kernel(first, rest[0])
-            else:
-                found = gaussian_kernel(first) if form == "gaussian" else defocus_kernel(first)
-        else:
-            found = as_kernel(kernel)
+        found = as_kernel(kernel)
         if max(found.shape) > MAX_KERNEL:
             raise ParameterError(f"{found.shape[1]}x{found.shape[0]} pixels; at most {MAX_KERNEL} a side are taken")
     except ParameterError as error:

@@ -17,6 +17,7 @@ from restore.enlarging import Enlargement
 from restore.errors import ParameterError
 from restore.images import Limits, Picture, decode, encode, encode_map
 from restore.session import Restoration, read_parameters
+from restore.tasks.masks import bright
 from service.blobs import BlobStore
 from service.jobs.store import Outcome
 from service.worker.job import WorkerJob
@@ -109,7 +110,5 @@ def _rows(data: bytes) -> Any:
 
 
 def _mask(data: bytes, limits: Limits) -> Tensor:
-    """[H, W], 1 where the picture is brighter than half its maximum: masks come as 0 and 255, as 0 and 1, and with
-    JPEG's ringing."""
-    plane = decode(data, limits=limits, name="mask").image[0].mean(dim=0) / 2.0 + 0.5
-    return (plane > plane.max() / 2).float()
+    """[H, W], 1 where the picture is bright."""
+    return bright(decode(data, limits=limits, name="mask").image[0].mean(dim=0) / 2.0 + 0.5)

@@ -143,6 +143,19 @@ def test_inpainting_keeps_the_known_pixels_exactly(restorer: Restorer, picture: 
     assert np.array_equal(np.asarray(result.image)[known], np.asarray(picture)[known])
 
 
+def test_masks_and_kernels_come_in_the_forms_that_users_have(restorer: Restorer, picture: Image.Image) -> None:
+    mask = np.zeros((picture.height, picture.width), bool)
+    mask[4:9, 5:12] = True
+    expected = restorer.inpaint(picture, mask=torch.from_numpy(mask), steps=2)
+    assert expected.parameters["mask"] == [picture.height, picture.width]
+    for given in (mask, Image.fromarray(mask)):
+        assert np.array_equal(restorer.inpaint(picture, mask=given, steps=2).image, expected.image)
+    by_formula = restorer.deblur(picture, kernel="gaussian:1", steps=2)
+    assert np.array_equal(
+        by_formula.image, restorer.deblur(picture, kernel=gaussian_kernel(1.0).numpy(), steps=2).image
+    )
+
+
 def test_grey_pictures_stay_grey_unless_colour_was_asked_for(restorer: Restorer, picture: Image.Image) -> None:
     assert restorer.denoise(picture.convert("L"), noise=10).image.mode == "L"
     assert restorer.colorize(picture.convert("L")).image.mode == "RGB"

@@ -71,7 +71,12 @@ def test_user_kernels_are_normalised() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ("a word", "array of numbers"),
+        ({"a": 1}, "array of numbers"),
+        ("a word", "gaussian:SIGMA"),
+        ("gaussian:wide", "gaussian:SIGMA"),
+        ("gaussian:1:2", "gaussian:SIGMA"),
+        ("motion:5", "LENGTH:ANGLE"),
+        ("defocus:-1", "radius"),
         ([1.0, 2.0], "shape"),
         (torch.ones(2, 3, 3), "shape"),
         (torch.zeros(0, 3), "shape"),
@@ -99,3 +104,12 @@ def test_impossible_parameters_are_named() -> None:
     for call in calls:
         with pytest.raises(ParameterError):
             call()
+
+
+def test_kernels_by_formula_are_those_of_their_functions() -> None:
+    for text, kernel in (
+        ("gaussian:1.5", gaussian_kernel(1.5)),
+        ("defocus:3", defocus_kernel(3.0)),
+        ("motion:7:-30", line_kernel(7.0, -30.0)),
+    ):
+        assert torch.equal(as_kernel(text), kernel)

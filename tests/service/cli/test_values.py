@@ -61,7 +61,7 @@ def test_kernels_from_files(tmp_path: Path) -> None:
     torch.testing.assert_close(read_kernel(str(tmp_path / "k.png")), exact, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("text", ["gaussian:wide", "gaussian:1:2", "motion:15", "nothing.png", "box:3"])
+@pytest.mark.parametrize("text", ["nothing.png", "box:3"])
 def test_what_is_no_kernel(text: str) -> None:
     with pytest.raises(click.BadParameter):
         read_kernel(text)
@@ -69,7 +69,7 @@ def test_what_is_no_kernel(text: str) -> None:
 
 def test_kernels_that_make_no_sense(tmp_path: Path) -> None:
     np.save(tmp_path / "even.npy", np.ones((4, 4)))
-    for text in (str(tmp_path / "even.npy"), "gaussian:-1"):
+    for text in (str(tmp_path / "even.npy"), "gaussian:-1", "gaussian:wide", "gaussian:1:2", "motion:15"):
         with pytest.raises(ParameterError):
             read_kernel(text)
 

@@ -17,7 +17,7 @@ from service.worker.device import DeviceLostError
 from service.worker.faults import Fault, classify
 from service.worker.job import WorkerJob
 
-SR = {"task": "super-resolve", "scale": 2, "fidelity": 0.4}
+SR = {"task": "super-resolve", "scale": 2, "fidelity": 0.8}
 
 
 def test_out_of_memory_at_any_call_gives_the_result_of_smaller_tiles_and_says_so(start):
