@@ -29,8 +29,7 @@ from restore.prior import Denoiser
 from restore.sampling.driver import run
 from restore.sampling.protocol import Problem, RowNoise
 from restore.sampling.schedules import few_step_sigmas
-from restore.sampling.unified import unified
-from restore.tasks.trust import inflation, slack
+from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity
 
 #: Calls of the prior that DiffPIR makes: its paper's and deepinv's default, and its paper's fast setting.
 DIFFPIR_STEPS = (100, 20)
@@ -78,16 +77,8 @@ def super_resolve(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation,
 def deblur(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, fidelity: float, steps: int) -> Tensor:
     """The library's task but for the borders, mirrored here so that both sides have a closed-form data step."""
     problem = Problem(y, degradation, denoiser.info, RowNoise(0, [0]))
-    return run(
-        unified(
-            problem,
-            sigmas=few_step_sigmas(steps, fidelity),
-            fidelity=fidelity,
-            slack=slack(fidelity),
-            inflation=inflation(fidelity),
-        ),
-        denoiser,
-    )
+    sampler = by_fidelity(fidelity, few_step_sigmas(steps, fidelity), sample_inflation=SAMPLE_INFLATION)
+    return run(sampler(problem), denoiser)
 
 
 def denoise(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, fidelity: float, steps: int) -> Tensor:

@@ -34,8 +34,7 @@ from restore.prior import Denoiser
 from restore.sampling.driver import run
 from restore.sampling.protocol import Problem, RowNoise
 from restore.sampling.schedules import few_step_sigmas
-from restore.sampling.unified import unified
-from restore.tasks.trust import slack
+from restore.tasks.trust import by_fidelity
 
 #: Calls of the prior: deepinv's own default of DDRM and DiffPIR, and the papers' fast setting; DPS with fewer than its
 #: paper's 1000, which would take a minute for a crop.
@@ -116,7 +115,7 @@ def denoise_ours(denoiser: Denoiser, y: Tensor) -> Tensor:
 def deblur_ours(denoiser: Denoiser, y: Tensor, degradation: LinearDegradation, steps: int) -> Tensor:
     """The library's task, but for the borders."""
     problem = Problem(y, degradation, denoiser.info, RowNoise(0, [0]))
-    return run(unified(problem, sigmas=few_step_sigmas(steps, 1.0), fidelity=1.0, slack=slack(1.0)), denoiser)
+    return run(by_fidelity(1.0, few_step_sigmas(steps, 1.0))(problem), denoiser)
 
 
 def ddrm(denoiser: Denoiser, y: Tensor, physics: Any, steps: int) -> Tensor:

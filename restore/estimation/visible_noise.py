@@ -52,6 +52,6 @@ def estimate_visible_noise(image: Tensor) -> tuple[float, bool]:
 
 def _colourfulness(image: Tensor) -> float:
     """How much of the noise at coarse scales is one of colour, in [0, 1]; 0 for a grey picture."""
-    if bool((image == image[:, :1]).all()) or min(image.shape[-2:]) < REDUCTION:
+    if bool((image == image[:, :1]).all()):
         return 0.0
     return min(float(analyse_noise(F.avg_pool2d(image, REDUCTION)).chroma[0]) / COLOURFUL, 1.0)

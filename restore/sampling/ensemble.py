@@ -30,9 +30,6 @@ def self_ensemble(problem: Problem, *, steps: int = ORIENTATIONS) -> Sampling:
     if not 1 <= steps <= ORIENTATIONS:
         raise ParameterError(f"a picture has {ORIENTATIONS} orientations: steps must lie between 1 and 8, not {steps}")
     level = row_noise_level(problem, "self_ensemble").flatten()
-    if steps == 1:
-        alone: Tensor = yield DenoiserCall(problem.y, level, 0, 1)
-        return alone
     total = torch.zeros_like(problem.y)
     for orientation in range(steps):
         answer = yield DenoiserCall(oriented(problem.y, orientation), level, orientation, steps)

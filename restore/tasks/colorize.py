@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from restore.degradations import Grey
 from restore.degradations.noise import GaussianNoise
 from restore.prior.protocol import PriorInfo
-from restore.sampling import log_grid, unified
+from restore.sampling import log_grid
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import inflation, slack
+from restore.tasks.trust import by_fidelity
 
 STEPS = 16
 
@@ -28,14 +26,7 @@ def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=degradation.forward(source.image),
         degradation=degradation,
-        sampler=partial(
-            unified,
-            sigmas=log_grid(steps, START, END),
-            fidelity=fidelity,
-            slack=slack(fidelity),
-            inflation=inflation(fidelity),
-            extrapolation=0.0,
-        ),
+        sampler=by_fidelity(fidelity, log_grid(steps, START, END), extrapolation=0.0),
         found={"noise": level},
         effective={"steps": steps},
         colour=True,

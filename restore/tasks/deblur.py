@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from restore.degradations import Blur
 from restore.degradations.kernels import as_kernel
 from restore.degradations.noise import GaussianNoise
 from restore.errors import ParameterError
 from restore.prior.protocol import PriorInfo
-from restore.sampling import few_step_sigmas, unified
+from restore.sampling import few_step_sigmas
 from restore.tasks.noise_level import noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import inflation, slack
+from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity
 
 #: Rounding to 8 bits and what a kernel is never known better than, on the 0-255 scale.
 MISMATCH = 0.5
@@ -36,13 +34,7 @@ def deblur(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=source.image,
         degradation=Blur(kernel, boundary="valid", noise=GaussianNoise(max(level, MISMATCH) / 127.5)),
-        sampler=partial(
-            unified,
-            sigmas=few_step_sigmas(steps, fidelity),
-            fidelity=fidelity,
-            slack=slack(fidelity),
-            inflation=inflation(fidelity),
-        ),
+        sampler=by_fidelity(fidelity, few_step_sigmas(steps, fidelity), sample_inflation=SAMPLE_INFLATION),
         finish=lambda x: x[frame],
         finish_map=lambda x: x[frame],
         found=found,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from restore.degradations import Mask
 from restore.degradations.noise import GaussianNoise
 from restore.errors import ParameterError
 from restore.prior.protocol import PriorInfo
-from restore.sampling import few_step_sigmas, unified
+from restore.sampling import few_step_sigmas
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import inflation, slack
+from restore.tasks.trust import by_fidelity
 
 #: Holes need steps (design notes 4.2, lesson v).
 STEPS = 24
@@ -37,13 +35,7 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     return Plan(
         y=source.image * known,
         degradation=Mask(known, GaussianNoise(level / 127.5)),
-        sampler=partial(
-            unified,
-            sigmas=few_step_sigmas(steps, fidelity, start=1.0),
-            fidelity=fidelity,
-            slack=slack(fidelity),
-            inflation=inflation(fidelity),
-        ),
+        sampler=by_fidelity(fidelity, few_step_sigmas(steps, fidelity, start=1.0)),
         found={"noise": level, "filled": round(1.0 - known.float().mean().item(), 4)},
         effective={"steps": steps},
     )

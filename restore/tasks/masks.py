@@ -10,22 +10,23 @@ from PIL import Image
 from torch import Tensor
 
 from restore.errors import ParameterError
-from restore.images import decode
+from restore.images import LIBRARY_LIMITS, Limits, decode
 
 
-def as_mask(values: Any) -> Tensor:
+def as_mask(values: Any, limits: Limits = LIBRARY_LIMITS) -> Tensor:
     """[H, W] float32, 1 where the picture is to be filled in, else 0.
 
     Args:
         values: tensor, array or nested list, non-zero there, axes of length 1 before or behind being dropped; or a
             picture (path, bytes, binary file, PIL image), see `bright`.
+        limits: of such a picture.
 
     Raises:
         ParameterError: not two-dimensional, not numbers, or not finite.
         ImageError: no picture.
     """
     if isinstance(values, str | os.PathLike | bytes | Image.Image) or hasattr(values, "read"):
-        return bright(decode(values).image[0].mean(dim=0) / 2.0 + 0.5)
+        return bright(decode(values, limits=limits, name="mask").image[0].mean(dim=0) / 2.0 + 0.5)
     try:
         mask = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from restore.degradations import Bicubic, bicubic_upsample
 from restore.degradations.noise import GaussianNoise
 from restore.prior.protocol import PriorInfo
-from restore.sampling import few_step_sigmas, unified
+from restore.sampling import few_step_sigmas
 from restore.tasks.noise_level import noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import inflation, slack
+from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity
 
 #: Noise below this (0-255 scale) is taken for texture: reducing a picture concentrates its detail, which a blind
 #: estimate cannot tell from noise.
@@ -34,13 +32,7 @@ def super_resolve(source: Source, parameters: Parameters, prior: PriorInfo) -> P
     return Plan(
         y=source.image,
         degradation=Bicubic(scale, size, GaussianNoise(max(level, ROUNDING) / 127.5)),
-        sampler=partial(
-            unified,
-            sigmas=few_step_sigmas(steps, fidelity),
-            fidelity=fidelity,
-            slack=slack(fidelity),
-            inflation=inflation(fidelity),
-        ),
+        sampler=by_fidelity(fidelity, few_step_sigmas(steps, fidelity), sample_inflation=SAMPLE_INFLATION),
         baseline=lambda: bicubic_upsample(source.image, scale, size),
         found=found,
         effective={"steps": steps},

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore.degradations.kernels import as_kernel
 from restore.enlarging import Enlargement
 from restore.errors import ParameterError
 from restore.images import Limits, Picture, decode, encode, encode_map
 from restore.session import Restoration, read_parameters
-from restore.tasks.masks import bright
+from restore.tasks.masks import as_mask
 from service.blobs import BlobStore
 from service.jobs.store import Outcome
 from service.worker.job import WorkerJob
@@ -42,9 +41,9 @@ def prepare(job: WorkerJob, blobs: BlobStore, priors: Priors, limits: Limits) ->
     if given.get("seed") is None:
         given["seed"] = secrets.randbits(32)
     if "kernel" in ticket.inputs:
-        given["kernel"] = as_kernel(_rows(blobs.get(ticket.inputs["kernel"])))
+        given["kernel"] = _rows(blobs.get(ticket.inputs["kernel"]))
     if "mask" in ticket.inputs:
-        given["mask"] = _mask(blobs.get(ticket.inputs["mask"]), limits)
+        given["mask"] = as_mask(blobs.get(ticket.inputs["mask"]), limits)
     settings = read_parameters(given)
     picture = decode(blobs.get(ticket.inputs["image"]), limits=limits, name="image")
     if ticket.task == "super-resolve":
@@ -107,8 +106,3 @@ def _rows(data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise ParameterError("the kernel must be a JSON list of rows of numbers") from error
-
-
-def _mask(data: bytes, limits: Limits) -> Tensor:
-    """[H, W], 1 where the picture is bright."""
-    return bright(decode(data, limits=limits, name="mask").image[0].mean(dim=0) / 2.0 + 0.5)

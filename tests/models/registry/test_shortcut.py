@@ -34,6 +34,12 @@ def released(tmp_path_factory):
     return folder / "weights"
 
 
+@pytest.fixture(autouse=True)
+def memory(monkeypatch):
+    """Enough, whatever else runs on this machine: where it is scarce the usual way is taken."""
+    monkeypatch.setattr("restore.prior.memory.available_bytes", lambda device: 1 << 36)
+
+
 @pytest.fixture
 def weights(released, tiny_graph, private_cache):
     """A registry with the tiny network, whose graph was exported before."""
