@@ -6,9 +6,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from service.jobs.database import Database
 from service.jobs.model import JobState, NewJob
 from service.jobs.sql import SqlJobStore
 from service.jobs.store import Outcome
@@ -140,3 +142,20 @@ def test_events_written_at_once_have_ids_of_their_own(stores: Stores, new_job: N
     events = servers[0].events(job.id)
     assert [event.id for event in events] == list(range(1, 42))
     assert sorted(event.data["n"] for event in events[1:]) == list(range(40))
+
+
+def test_a_new_file_is_opened_by_many_at_the_same_moment(tmp_path: Path) -> None:
+    """One connection makes it a file with a write-ahead log; SQLite lets the others not even wait for that."""
+    for attempt in range(60):
+        databases = [Database(f"sqlite:///{tmp_path}/{attempt}.db") for _ in range(8)]
+        together = threading.Barrier(len(databases))
+
+        def use(database: Database, together: threading.Barrier = together) -> None:
+            together.wait()
+            with database.write() as connection:
+                connection.exec_driver_sql("SELECT 1")
+
+        with ThreadPoolExecutor(len(databases)) as pool:
+            list(pool.map(use, databases))
+        for database in databases:
+            database.close()

@@ -29,7 +29,7 @@ def test_a_picture_is_uploaded_restored_and_compared(page: Any, small: Path) -> 
     source, width = page.js("const i = document.querySelector('#pane-right img'); return [i.src, i.naturalWidth]")
     assert source.startswith("blob:")
     assert width == 128
-    assert page.text("live") == "done"
+    page.until(lambda: page.text("live") == "done")  # announced a moment later, when nothing more follows
 
 
 def test_an_enlarged_picture_shares_the_frame_of_the_given_one(page: Any, small: Path) -> None:
