@@ -19,6 +19,9 @@ CORRELATED, COLOURED, COLOURFUL = 8.0, 4.5, 0.4
 #: rest. A line through the levels that were best for the embedded prior on 28 photographs and eight such cameras: 0.5
 #: to 1.2 dB below the best level of each picture.
 WHOLE_SLOPE, WHOLE_OFFSET, WHOLE_RANGE = 1.0, -0.35, (0.7, 2.5)
+#: Coarseness up to which noise is white, whatever its level. Of 360 noisy and clean pictures, simulated cameras' and
+#: with white noise, none below 1.3 was taken for correlated; the coarse scales need not be looked at then.
+WHITE = 1.1
 #: Pixels averaged on each axis where the colours of the noise are looked at.
 REDUCTION = 4
 
@@ -40,9 +43,10 @@ def estimate_visible_noise(image: Tensor) -> tuple[float, bool]:
         ImageValueError: not one picture, or not finite.
     """
     white = analyse_noise(image)
-    sigma = float(white.sigma[0])
+    sigma, coarseness = float(white.sigma[0]), float(white.coarseness[0])
+    if coarseness <= WHITE:
+        return sigma, False
     coarse = float(estimate_dark_noise(image).variance(image.mean((2, 3), keepdim=True)).mean().sqrt())
-    coarseness = float(white.coarseness[0])
     sign = coarse * 127.5 * (coarseness - 1.0)
     if sign <= COLOURED or (sign <= CORRELATED and sign * _colourfulness(image) <= COLOURED):
         return sigma, False

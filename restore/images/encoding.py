@@ -141,7 +141,9 @@ def _samples(picture: Picture, restored: Tensor) -> tuple[Samples, Samples | Non
     """([H2, W2, C] in the picture's depth and space, alpha [H2, W2] or None)."""
     height, width = int(restored.shape[2]), int(restored.shape[3])
     same_size = (height, width) == (picture.height, picture.width)
-    original = picture.samples if same_size else None
+    # Whole numbers in sRGB come back exactly from the core's values; elsewhere only the change is converted.
+    exact = picture.colours.same and picture.depth != "float"
+    original = picture.samples if same_size and not exact else None
     out: Samples | None = None
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
@@ -175,15 +177,18 @@ def strip_samples(picture: Picture, rgb: Floats, same: tuple[Floats, Samples] | 
             values = np.where(kept, before.astype(np.float32) / full, values)
         else:
             values = before.astype(np.float32) / full + (values - picture.colours.encode(core))
-    values = np.clip(values, 0.0, 1.0) * full
-    whole: Samples = values if picture.depth == "float" else np.rint(values)
+    values = np.clip(values, 0.0, 1.0)
+    values *= full
+    whole: Samples = values if picture.depth == "float" else np.rint(values, out=values)
     return whole.astype(_DTYPES[picture.depth])
 
 
 def _strip(image: Tensor, top: int, rows: int) -> Floats:
     """Rows of [1, 3, H, W] in [-1, 1] as [h, W, 3] in [0, 1]."""
-    strip = image[0, :, top : top + rows].detach().float().cpu().numpy()
-    return np.ascontiguousarray((strip.transpose(1, 2, 0) + np.float32(1.0)) * np.float32(0.5))
+    strip = np.array(image[0, :, top : top + rows].detach().float().cpu().numpy().transpose(1, 2, 0), order="C")
+    strip += np.float32(1.0)
+    strip *= np.float32(0.5)
+    return strip
 
 
 def _alpha(picture: Picture, height: int, width: int) -> Samples | None:

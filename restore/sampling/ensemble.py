@@ -30,11 +30,11 @@ def self_ensemble(problem: Problem, *, steps: int = ORIENTATIONS) -> Sampling:
     if not 1 <= steps <= ORIENTATIONS:
         raise ParameterError(f"a picture has {ORIENTATIONS} orientations: steps must lie between 1 and 8, not {steps}")
     level = row_noise_level(problem, "self_ensemble").flatten()
-    total = torch.zeros_like(problem.y)
-    for orientation in range(steps):
+    total = upright((yield DenoiserCall(problem.y, level, 0, steps)), 0)
+    for orientation in range(1, steps):
         answer = yield DenoiserCall(oriented(problem.y, orientation), level, orientation, steps)
-        total += upright(answer, orientation)
-    return total / steps
+        total = total + upright(answer, orientation)
+    return total / steps if steps > 1 else total
 
 
 def oriented(x: Tensor, orientation: int) -> Tensor:

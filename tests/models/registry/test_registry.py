@@ -196,3 +196,16 @@ def test_runtimes_and_devices_that_are_not_there_are_typed_errors(weights):
 def test_listing_priors_does_not_import_torch():
     code = "import sys; from models.registry import list_priors; list_priors(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_offers_the_denoiser_and_loads_torch_only_for_it():
+    code = (
+        "import sys, models\n"
+        "assert 'torch' not in sys.modules\n"
+        "denoiser = models.load_denoiser(runtime='torch', device='cpu')\n"
+        "import torch\n"
+        "x = torch.zeros(1, 3, 24, 24)\n"
+        "print(float(denoiser(x, torch.tensor([0.1])).abs().max()))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 0.1
