@@ -73,7 +73,7 @@ class Limits:
     restored: float
 
 
-LIMITS = {"cpu": Limits(10.0, 15.0, (2, 9), 240.0, 2, 120.0), "cuda": Limits(2.0, 1.2, (5, 40), 45.0, 16, 12.0)}
+LIMITS = {"cpu": Limits(10.0, 15.0, (2, 9), 600.0, 2, 120.0), "cuda": Limits(2.0, 1.2, (5, 40), 45.0, 16, 12.0)}
 
 
 def cells(words: Sequence[str]) -> list[Cell]:

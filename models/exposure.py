@@ -10,7 +10,6 @@ balance between the channels), then a smooth monotone tone curve.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 from functools import lru_cache
@@ -21,8 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.pretrained import Pretrained, remember_config
-from restore.errors import CorruptWeightsError
+from models.pretrained import Pretrained, read_verified, remember_config
 
 WEIGHTS = Path(__file__).parent / "weights" / "exposure"
 QUANTILES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
@@ -224,11 +222,6 @@ class LearnedExposureEstimator:
         return dark * 2.0 - 1.0, neutral_shadows(bright[0], seen[0], light[0]) * 2.0 - 1.0
 
 
-def file_digest(path: Path) -> str:
-    """ "sha256:..." of a file."""
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @lru_cache(maxsize=2)
 def load_estimator(folder: Path = WEIGHTS) -> LearnedExposureEstimator:
     """The shipped estimator, or one that `train` wrote.
@@ -236,18 +229,7 @@ def load_estimator(folder: Path = WEIGHTS) -> LearnedExposureEstimator:
     Raises:
         CorruptWeightsError: files are missing, or the weights are not those the folder's `digest.json` records.
     """
-    weights, record = folder / "diffusion_pytorch_model.safetensors", folder / "digest.json"
-    try:
-        expected = json.loads(record.read_text())["sha256"]
-        digest = file_digest(weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptWeightsError(
-            f"the exposure estimator in {folder} cannot be read ({error}); reinstall it"
-        ) from error
-    if digest != expected:
-        raise CorruptWeightsError(f"{weights} is not the registered file ({digest}, expected {expected}); reinstall it")
-    network = ExposureNetwork.from_pretrained(folder)
-    return LearnedExposureEstimator(network.eval(), digest)
+    return LearnedExposureEstimator(*read_verified(ExposureNetwork, folder, "exposure estimator"))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.exposure import ExposureNetwork, describe, file_digest, to_linear, to_srgb, tone_curve
+from models.exposure import ExposureNetwork, describe, to_linear, to_srgb, tone_curve
+from models.small_training import divided, fit, held_out, photographs, write
 
 SIZE = 64  # of the pictures that are darkened; the thumbnail averages them further
 WELL_EXPOSED = (0.2, 0.8)  # mean sRGB of a photograph that may stand for a normal exposure
 NEUTRAL = 0.4  # standard deviation over channels of log2 of the mean sRGB: beyond it lie sunsets and coloured light
 SHADOW = 0.2  # sRGB below which a pixel is shadow
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 
 
 def load_photographs(folder: Path, crops: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -34,13 +29,15 @@ def load_photographs(folder: Path, crops: int = 16, seed: int = 0) -> tuple[Tens
     Raises:
         FileNotFoundError: the folder holds no well exposed photograph.
     """
-    rng = np.random.default_rng(seed)
-    parts: dict[bool, list[NDArray[np.uint8]]] = {False: [], True: []}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    crops_of = _crops(folder, crops, np.random.default_rng(seed))
+    return divided(crops_of, f"no well exposed photographs in {folder}")
+
+
+def _crops(folder: Path, crops: int, rng: np.random.Generator) -> Iterator[tuple[bool, NDArray[np.uint8]]]:
+    for path in photographs(folder):
         picture = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2)
         if picture is None or min(picture.shape[:2]) < 64:
             continue
-        held_out = int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % 16 == 0
         height, width = picture.shape[:2]
         for _ in range(crops):
             share = rng.uniform(0.45, 1.0)
@@ -49,14 +46,7 @@ def load_photographs(folder: Path, crops: int = 16, seed: int = 0) -> tuple[Tens
             crop = cv2.resize(picture[top : top + h, left : left + w, ::-1], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             cast = np.log2(np.maximum(crop.mean((0, 1)), 1.0)).std()
             if WELL_EXPOSED[0] < crop.mean() / 255.0 < WELL_EXPOSED[1] and cast < NEUTRAL:
-                parts[held_out].append(np.asarray(crop, np.uint8))
-    if not parts[False] or not parts[True]:
-        pooled = parts[False] + parts[True]
-        if not pooled:
-            raise FileNotFoundError(f"no well exposed photographs in {folder}; expected files {sorted(SUFFIXES)}")
-        parts = {False: pooled, True: pooled[:64]}
-    train, validation = (torch.from_numpy(np.stack(parts[k])).permute(0, 3, 1, 2).contiguous() for k in (False, True))
-    return train, validation
+                yield held_out(path), np.asarray(crop, np.uint8)
 
 
 def darken(bright: Tensor, generator: torch.Generator) -> Tensor:
@@ -152,44 +142,21 @@ def train_estimator(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = ExposureNetwork()
-    average = copy.deepcopy(network).requires_grad_(False).eval()
-    best, best_weights = -math.inf, average.state_dict()
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
-    start = reported = time.monotonic()
-    step = 0
-    losses: list[float] = []
-    while (elapsed := time.monotonic() - start) < seconds:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * 0.5 * (1.0 + math.cos(math.pi * elapsed / seconds))
+
+    def loss(network: ExposureNetwork) -> Tensor:
         rows = torch.randint(len(train), (batch,), generator=generator)
         bright = train[rows].float() / 255.0
         if torch.rand(1, generator=generator) < 0.5:
             bright = bright.flip(3)
-        loss, _ = exposure_loss(network, darken(bright, generator), bright)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        keep = min(0.998, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - keep)
-        losses.append(loss.item())
-        if time.monotonic() - reported > 15.0:
-            reported = time.monotonic()
-            psnr = validate(average, validation)
-            if psnr > best:
-                best, best_weights = psnr, copy.deepcopy(average.state_dict())
-            yield {"step": step, "seconds": round(elapsed), "loss": round(sum(losses) / len(losses), 4), "psnr": psnr}
-            losses = []
-    if best > validate(average, validation):
-        average.load_state_dict(best_weights)
+        return exposure_loss(network, darken(bright, generator), bright)[0]
+
+    average, steps = yield from fit(
+        network, loss, lambda average: validate(average, validation),
+        name="psnr", seconds=seconds, rate=rate, weight_decay=1e-2,
+    )  # fmt: skip
     psnr = validate(average, validation)
-    average.save_pretrained(out)
-    weights = out / "diffusion_pytorch_model.safetensors"
-    record = {"sha256": file_digest(weights), "steps": step, "photographs_psnr": psnr}
-    (out / "digest.json").write_text(json.dumps(record, indent=2) + "\n")
-    yield {"step": step, "seconds": round(seconds), "psnr": psnr, "done": True}
+    write(average, out, steps=steps, photographs_psnr=psnr)
+    yield {"step": steps, "seconds": round(seconds), "psnr": psnr, "done": True}
 
 
 @torch.no_grad()

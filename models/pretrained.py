@@ -8,6 +8,7 @@ processor seconds that restoring a small picture from a cold start took.
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import torch
 from torch import nn
+
+from restore.errors import CorruptWeightsError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -95,3 +98,30 @@ def remember_config(init: Callable[Concatenate[N, P], None]) -> Callable[Concate
         self.config = SimpleNamespace(**dict(given))
 
     return cast(Callable[Concatenate[N, P], None], wrapped)
+
+
+def file_digest(path: Path) -> str:
+    """ "sha256:..." of a file."""
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_verified(network: type[N], folder: Path, what: str) -> tuple[N, str]:
+    """The network of a folder whose `digest.json` records its weights' sha256, ready to answer, and that digest.
+
+    Args:
+        network: its class.
+        folder: what `models.small_training.write` wrote.
+        what: to call it in messages.
+
+    Raises:
+        CorruptWeightsError: files are missing, or the weights are not the recorded ones.
+    """
+    weights = folder / WEIGHTS_FILE
+    try:
+        expected = json.loads((folder / "digest.json").read_text())["sha256"]
+        digest = file_digest(weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptWeightsError(f"the {what} in {folder} cannot be read ({error}); reinstall it") from error
+    if digest != expected:
+        raise CorruptWeightsError(f"{weights} is not the registered file ({digest}, expected {expected}); reinstall it")
+    return network.from_pretrained(folder), digest

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from restore.degradations.kernels import as_kernel, defocus_kernel, gaussian_kernel, line_kernel, motion_kernel
     from restore.degradations.mask import Mask
     from restore.degradations.noise import GaussianNoise, NoiseModel, PerPixelGaussianNoise, PoissonGaussianNoise
+    from restore.degradations.opponent import Opponent
     from restore.degradations.resample import AveragePool, Bicubic, Decimation
     from restore.degradations.spectral import Spectrum
 
@@ -37,6 +38,7 @@ _HOMES = {
     "kernels": ("as_kernel", "defocus_kernel", "gaussian_kernel", "line_kernel", "motion_kernel"),
     "mask": ("Mask",),
     "noise": ("GaussianNoise", "NoiseModel", "PerPixelGaussianNoise", "PoissonGaussianNoise"),
+    "opponent": ("Opponent",),
     "resample": ("AveragePool", "Bicubic", "Decimation"),
     "spectral": ("Spectrum",),
 }
@@ -60,6 +62,7 @@ __all__ = [
     "LinearDegradation",
     "Mask",
     "NoiseModel",
+    "Opponent",
     "PerPixelGaussianNoise",
     "PoissonGaussianNoise",
     "Spectrum",

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restore.estimation.colour import load_colour_estimator
     from restore.estimation.dark_noise import estimate_dark_noise
     from restore.estimation.exposure import estimate_exposure
     from restore.estimation.jpeg import estimate_quality
@@ -24,6 +25,7 @@ _HOME = {
     "estimate_poisson_gaussian": "noise",
     "estimate_quality": "jpeg",
     "estimate_visible_noise": "visible_noise",
+    "load_colour_estimator": "colour",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "estimate_poisson_gaussian",
     "estimate_quality",
     "estimate_visible_noise",
+    "load_colour_estimator",
 ]
 
 

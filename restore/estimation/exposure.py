@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from restore.degradations.exposure import ToneCurve, linear_light, srgb
-from restore.errors import ParameterError, RuntimeUnavailableError
+from restore.estimation import installed
 
 GROUP = "pellucid.exposure"
 
@@ -33,7 +32,7 @@ class ExposureEstimator(Protocol):
 
 def installed_estimators() -> tuple[str, ...]:
     """Names that `load_exposure_estimator` knows, sorted."""
-    return tuple(sorted({"classical", *(entry.name for entry in entry_points(group=GROUP))}))
+    return tuple(sorted({"classical", *installed.names(GROUP)}))
 
 
 def load_exposure_estimator(name: str = "default") -> ExposureEstimator:
@@ -46,16 +45,7 @@ def load_exposure_estimator(name: str = "default") -> ExposureEstimator:
     """
     if name == "classical":
         return reinhard
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        raise ParameterError(f"no exposure estimator {name!r}; installed: {', '.join(installed_estimators())}")
-    try:
-        load = found[name].load()
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"the exposure estimator {name!r} cannot be imported ({error}); install pellucid with its dependencies"
-        ) from error
-    return cast(ExposureEstimator, load())
+    return cast(ExposureEstimator, installed.load(GROUP, name, "exposure estimator", ("classical",)))
 
 
 def estimate_exposure(image: Tensor, estimator: ExposureEstimator | None = None) -> ToneCurve:

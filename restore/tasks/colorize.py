@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from restore.degradations import Grey
-from restore.degradations.noise import GaussianNoise
+import math
+
+import torch
+
+from restore.degradations import Grey, Opponent
+from restore.degradations.grey import BT601
+from restore.degradations.noise import GaussianNoise, PerPixelGaussianNoise
+from restore.estimation.colour import installed_colour_estimators, load_colour_estimator
 from restore.prior.protocol import PriorInfo
 from restore.sampling import log_grid
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
 from restore.tasks.trust import by_fidelity
 
-STEPS = 16
+#: Calls, first and last noise level: the prior brings edges of colour to those of luma. On 17 photographs 8 calls from
+#: 0.3 gave 0.01 dB more.
+STEPS, START, END = 4, 0.1, 0.02
 
-#: First and last noise level: colour is decided while hardly anything is, so the start is high. From 9 the colours of
-#: two photographs came out 1.6 dB closer than from 1, where the prior no longer doubts what it started from.
-START, END = 9.0, 0.1
+#: Without an estimator colour is decided while hardly anything is: from 9 the colours of two photographs came out
+#: 1.6 dB closer than from 1, where the prior no longer doubts what it started from.
+ALONE_STEPS, ALONE_START, ALONE_END = 16, 9.0, 0.1
+
+#: Least noise of a grey picture on the 0-255 scale: of rounding to 8 bits.
+ROUNDING = 0.3
 
 
 def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
-    """The most probable colours for a grey picture; muted, for an average over plausible colours is."""
-    level = 0.3 if parameters.noise == "auto" else float(parameters.noise)
-    degradation = Grey(GaussianNoise(max(level, 0.3) / 127.5))
+    """Colours for a grey picture: the mean of those that such a place in such a picture has, at any fidelity; muted,
+    for an average over plausible colours is. The spread of samples holds how far the true ones are expected from it.
+    """
+    noise = 0.0 if parameters.noise == "auto" else float(parameters.noise)
+    level = max(noise, ROUNDING) / 127.5
+    if "default" not in installed_colour_estimators():
+        return _alone(source, parameters, level)
+    luma = Grey().forward(source.image)
+    picture, deviation = load_colour_estimator()(luma)
+    deviation = deviation.to(luma)
+    of_luma = torch.full_like(deviation, level / sum(w * w for w in BT601) ** 0.5)
+    degradation = Opponent(PerPixelGaussianNoise(torch.cat([of_luma, deviation, deviation], dim=1)))
     steps = parameters.steps or STEPS
-    fidelity = parameters.effective_fidelity
+    # Two directions of colour over three channels; on the 0-255 scale.
+    unknown = deviation * (127.5 * math.sqrt(2.0 / 3.0))
+    return Plan(
+        y=degradation.forward(picture.to(luma)),
+        degradation=degradation,
+        sampler=by_fidelity(parameters.effective_fidelity, log_grid(steps, START, END), extrapolation=0.0),
+        # What the estimator leaves open is the same for all samples, and more than what they differ by.
+        finish_map=lambda spread: torch.hypot(spread, unknown.to(spread)),
+        found={"noise": level * 127.5, "colour_deviation": round(float(deviation.mean()) * 127.5, 2)},
+        effective={"steps": steps},
+        colour=True,
+    )
+
+
+def _alone(source: Source, parameters: Parameters, level: float) -> Plan:
+    """By the prior alone, which knows little of what things are."""
+    degradation = Grey(GaussianNoise(level))
+    steps = parameters.steps or ALONE_STEPS
+    sigmas = log_grid(steps, ALONE_START, ALONE_END)
     return Plan(
         y=degradation.forward(source.image),
         degradation=degradation,
-        sampler=by_fidelity(fidelity, log_grid(steps, START, END), extrapolation=0.0),
-        found={"noise": level},
+        sampler=by_fidelity(parameters.effective_fidelity, sigmas, extrapolation=0.0),
+        found={"noise": level * 127.5},
         effective={"steps": steps},
         colour=True,
+        warnings=("no learned colour estimator is installed: the prior chose the colours alone",),
     )

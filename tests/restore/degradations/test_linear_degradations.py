@@ -17,6 +17,7 @@ from restore.degradations import (
     Identity,
     LinearDegradation,
     Mask,
+    Opponent,
     gaussian_kernel,
     motion_kernel,
 )
@@ -39,6 +40,7 @@ def after(outer: LinearDegradation, inner: LinearDegradation) -> LinearDegradati
 OPERATORS: dict[str, tuple[LinearDegradation, tuple[int, int]]] = {
     "identity": (Identity(), (H, W)),
     "grey": (Grey(), (H, W)),
+    "opponent": (Opponent(), (H, W)),
     "mask": (Mask(KNOWN), (H, W)),
     "mask per picture": (Mask(torch.stack((KNOWN, ~KNOWN, KNOWN.flip(0)))[:, None]), (H, W)),
     "average x3": (AveragePool(3), (H, W)),
@@ -65,6 +67,7 @@ OPERATORS: dict[str, tuple[LinearDegradation, tuple[int, int]]] = {
 WITH_SPECTRUM = [
     "identity",
     "grey",
+    "opponent",
     "mask",
     "mask per picture",
     "average x3",

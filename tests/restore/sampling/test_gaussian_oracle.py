@@ -26,6 +26,7 @@ from restore.degradations import (
     Identity,
     LinearDegradation,
     Mask,
+    Opponent,
     gaussian_kernel,
     motion_kernel,
 )
@@ -61,6 +62,7 @@ OPERATORS: dict[str, LinearDegradation] = {
     "bicubic": Bicubic(2, noise=NOISE),
     "blur": Blur(gaussian_kernel(1.0, 5), noise=NOISE),
     "grey": Grey(NOISE),
+    "opponent": Opponent(GaussianNoise(0.2)),
     "motion": Blur(motion_kernel(3, 5), "valid", noise=NOISE),
     "decimated blur": Decimation(2, noise=NOISE) @ Blur(gaussian_kernel(0.8, 5)),
 }
@@ -68,7 +70,7 @@ OPERATORS: dict[str, LinearDegradation] = {
 
 #: The one without a fast exact gain step (conjugate gradients): fewer pictures, and fewer levels below.
 ITERATIVE = "motion"
-WITH_SPECTRUM = ("identity", "mask", "pool", "bicubic", "blur", "grey")
+WITH_SPECTRUM = ("identity", "mask", "pool", "bicubic", "blur", "grey", "opponent")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def case(name: str) -> Case:
     if name == "grey":
         prior = grey_prior()
     else:
-        prior = GaussianDenoiser(torch.zeros(1, SIZE, SIZE), spectrum=power_law_spectrum(SIZE, SIZE))
+        channels = 3 if name == "opponent" else 1
+        prior = GaussianDenoiser(torch.zeros(channels, SIZE, SIZE), spectrum=power_law_spectrum(SIZE, SIZE))
     truth = prior.sample(16 if name == ITERATIVE else 120, generator)
     y = degradation.measure(truth, generator)
     variance = degradation.noise.variance(y)[0].item()
