@@ -71,14 +71,14 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     return options
 
 
-def open_prior(options: argparse.Namespace) -> Denoiser:
+def open_prior(options: argparse.Namespace, runtime: str = "auto") -> Denoiser:
     """The prior under test, for pictures of any size."""
     from models.registry import WEIGHTS_FILE, file_sha256, load_denoiser, load_folder
 
     if options.weights is None:
-        return load_denoiser(options.prior, device=options.device)
+        return load_denoiser(options.prior, device=options.device, runtime=runtime)
     digest = f"sha256:{file_sha256(options.weights / WEIGHTS_FILE)}"
-    return load_folder(options.weights, device=options.device, digest=digest)
+    return load_folder(options.weights, device=options.device, runtime=runtime, digest=digest)
 
 
 def open_loaded(options: argparse.Namespace) -> Any:

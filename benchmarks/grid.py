@@ -28,6 +28,7 @@ from models.runtime.measuring import COMPARED
 from restore import Restorer
 from restore.errors import PriorError
 from restore.prior import Denoiser, TiledDenoiser
+from restore.prior.memory import available_bytes
 
 REFERENCE, TF32 = "torch:fp32", "torch:tf32"
 #: Noise level of the calls, in the range of [-1, 1].
@@ -46,6 +47,9 @@ CANDIDATES = {
     ),
 }  # fmt: skip
 RESTORED_SIDES, RESTORED_TASKS = (512, 1024, 2048), ("denoise", "super-resolve")
+
+#: Of main memory, that the hungriest runtime needs for a pixel: 16 pictures of 1024x1024 did not fit into 23 GiB.
+BYTES_A_PIXEL = 2000
 
 Cell = tuple[int, int]
 """(side, pictures in one call)"""
@@ -232,7 +236,11 @@ def one_cell(
     x, sigma = inputs(*cell, device)
     pixels, remarks, taken = cell[0] ** 2 * cell[1], dict[str, str](), dict[str, list[float]]()
     once = 0.0
+    needed, there = pixels * BYTES_A_PIXEL, available_bytes()
     for name, run in ready.items():
+        if device.type == "cpu" and there is not None and needed > there:
+            remarks[name] = f"left out: may need {needed / 2**30:.0f} GiB, {there / 2**30:.0f} are free"
+            continue
         if name.startswith("torch-compile") and not compile_it:
             remarks[name] = "not compiled for this size here"
             continue

@@ -208,7 +208,7 @@ def main() -> None:
     options = common.parse(parser)
     if not options.no_bm3d and find_spec("bm3d") is None:
         parser.error("CBM3D needs the bm3d package: pip install bm3d (free for non-commercial use only), or --no-bm3d")
-    denoiser = common.open_prior(options)
+    denoiser = common.open_prior(options, "torch")  # DPS differentiates it
     facts = common.circumstances(denoiser)
     images = [(name, common.centre(x, options.size, 8)) for name, x in crops(options.data, options.images)]
     settings = [list(options.steps), options.dps_steps, options.size, len(images)]
