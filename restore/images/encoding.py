@@ -141,9 +141,7 @@ def _samples(picture: Picture, restored: Tensor) -> tuple[Samples, Samples | Non
     """([H2, W2, C] in the picture's depth and space, alpha [H2, W2] or None)."""
     height, width = int(restored.shape[2]), int(restored.shape[3])
     same_size = (height, width) == (picture.height, picture.width)
-    # Whole numbers in sRGB come back exactly from the core's values; elsewhere only the change is converted.
-    exact = picture.colours.same and picture.depth != "float"
-    original = picture.samples if same_size and not exact else None
+    original = picture.samples if same_size and not _comes_back(picture) else None
     out: Samples | None = None
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
@@ -166,11 +164,11 @@ def strip_samples(picture: Picture, rgb: Floats, same: tuple[Floats, Samples] | 
         picture: facts of the source.
         rgb: [h, W, 3] in [0, 1]; values beyond are clipped.
         same: the core's own rows like `rgb` and the file's samples [h, W, C] of a result of the source's size; only
-            the change is converted then.
+            the change is converted then, but where the core's values come back exactly without.
     """
     full = np.float32(_FULL[picture.depth])
     values = picture.colours.encode(np.clip(rgb, 0.0, 1.0))
-    if same is not None:
+    if same is not None and not _comes_back(picture):
         core, before = same
         if picture.space == "cmyk":
             kept = (rgb == core).all(axis=2, keepdims=True)
@@ -181,6 +179,11 @@ def strip_samples(picture: Picture, rgb: Floats, same: tuple[Floats, Samples] | 
     values *= full
     whole: Samples = values if picture.depth == "float" else np.rint(values, out=values)
     return whole.astype(_DTYPES[picture.depth])
+
+
+def _comes_back(picture: Picture) -> bool:
+    """Whether the file's samples are found again from the core's values exactly: whole numbers in sRGB."""
+    return picture.colours.same and picture.depth != "float"
 
 
 def _strip(image: Tensor, top: int, rows: int) -> Floats:
