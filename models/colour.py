@@ -26,6 +26,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "colour"
 LUMA = (0.299, 0.587, 0.114)
 #: Shorter side that pictures are brought to, and the longest the other one may become.
 SIDE, LONGEST = 128, 1024
+#: Rows of a picture that are coloured at a time: photographs may have tens of megapixels.
+STRIP = 64
 #: Height and width of what the network is given must be divisible by this.
 MULTIPLE = 16
 #: Of the guided filter that brings colours to full size: radius in pixels of the reduced picture, and the variance of
@@ -114,29 +116,39 @@ def differences(red_blue: Tensor) -> Tensor:
     return torch.cat([red, -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1], blue], dim=1)
 
 
-def follow(values: Tensor, guide: Tensor, full: Tensor) -> Tensor:
-    """Values at the size of `full`, their edges where it has edges: the fast guided filter (He and Sun 2015, "Fast
-    guided filter", algorithm 2).
+class Following:
+    """Values brought to the size of a picture, their edges where it has edges, some rows at a time: the fast guided
+    filter (He and Sun 2015, "Fast guided filter", algorithm 2).
 
     Args:
         values: [1, C, h, w].
-        guide: [1, 1, h, w], the reduced `full`.
-        full: [1, 1, H, W].
-
-    Returns:
-        [1, C, H, W].
+        guide: [1, 1, h, w], the reduced picture.
+        size: (height, width) of the picture.
     """
 
-    def mean(x: Tensor) -> Tensor:
-        side = 2 * RADIUS + 1
-        return F.avg_pool2d(x, side, 1, RADIUS, count_include_pad=False)
+    def __init__(self, values: Tensor, guide: Tensor, size: tuple[int, int]) -> None:
+        def mean(x: Tensor) -> Tensor:
+            side = 2 * RADIUS + 1
+            return F.avg_pool2d(x, side, 1, RADIUS, count_include_pad=False)
 
-    level, middle = mean(guide), mean(values)
-    slope = (mean(guide * values) - level * middle) / (mean(guide.square()) - level.square() + EDGE)
-    offset = middle - slope * level
-    line = F.interpolate(torch.cat([mean(slope), mean(offset)], 1), full.shape[-2:], mode="bilinear")
-    slope, offset = line.chunk(2, dim=1)
-    return slope * full + offset
+        level, middle = mean(guide), mean(values)
+        slope = (mean(guide * values) - level * middle) / (mean(guide.square()) - level.square() + EDGE)
+        self._line = torch.cat([mean(slope), mean(middle - slope * level)], 1)
+        self._size = size
+
+    def rows(self, top: int, luma: Tensor) -> Tensor:
+        """[1, C, n, W] for the rows [1, 1, n, W] of the picture from `top` on."""
+        height = self._line.shape[2]
+        # Centres of pixels lie at (i + 0.5) / n, as in interpolate() with align_corners=False.
+        down = (torch.arange(top, top + luma.shape[2]) + 0.5) * (height / self._size[0]) - 0.5
+        down = down.clamp(0.0, height - 1.0)
+        above = down.long().clamp(max=max(height - 2, 0))
+        share = (down - above).view(1, 1, -1, 1)
+        below = (above + 1).clamp(max=height - 1)
+        line = torch.lerp(self._line[:, :, above], self._line[:, :, below], share)
+        line = F.interpolate(line.flatten(1, 2), self._size[1], mode="linear").view(*line.shape[:3], -1)
+        slope, offset = line.chunk(2, dim=1)
+        return torch.addcmul(offset, slope, luma)
 
 
 class LearnedColourEstimator:
@@ -164,8 +176,14 @@ class LearnedColourEstimator:
         red_blue, log_variance = self.network(F.pad(small, (0, across, 0, down), mode="replicate"))
         half = inside[0] // 2, inside[1] // 2
         answer = torch.cat([red_blue, log_variance], 1)[:, :, : half[0], : half[1]]
-        answer = follow(answer, F.avg_pool2d(small, 2), full)
-        return full + differences(answer[:, :2]), (0.5 * answer[:, 2:].clamp(-12.0, 0.0)).exp()
+        following = Following(answer, F.avg_pool2d(small, 2), (height, width))
+        picture, deviation = full.new_empty(1, 3, height, width), torch.empty_like(full)
+        for top in range(0, height, STRIP):
+            rows = full[:, :, top : top + STRIP]
+            values = following.rows(top, rows)
+            picture[:, :, top : top + STRIP] = rows + differences(values[:, :2])
+            deviation[:, :, top : top + STRIP] = (0.5 * values[:, 2:].clamp(-12.0, 0.0)).exp()
+        return picture, deviation
 
 
 @lru_cache(maxsize=2)

@@ -111,7 +111,9 @@ class LinearDegradation(Degradation):
         del predicted
         w = self.solve(residual, variance, v)
         del residual, variance
-        return torch.addcmul(d, v.view(-1, 1, 1, 1), self.adjoint(w))
+        change = self.adjoint(w)
+        del w
+        return torch.addcmul(d, v.view(-1, 1, 1, 1), change)
 
     def initial_estimate(self, y: Tensor) -> Estimate:
         """The gain step from a grey picture (zero) under a white prior, with its expected error."""

@@ -16,6 +16,11 @@ def per_row(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1)) if values.ndim == 1 else values
 
 
+def once(values: Tensor) -> Tensor:
+    """Values that were expanded along some axes, only once along these: broadcastable to their former shape."""
+    return values[tuple(slice(1) if step == 0 else slice(None) for step in values.stride())]
+
+
 def noise_diagonal(noise_variance: Tensor, v: Tensor, largest: float, r: Tensor) -> Tensor:
     """S's diagonal, broadcastable against r, never below `FLOOR` times the largest eigenvalue of v A A^T.
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restore.degradations.base import Estimate, LinearDegradation
-from restore.degradations.gain import noise_diagonal, per_row, row_mean
 from restore.degradations.grey import BT601
+from restore.degradations.identity import Isometry
 from restore.degradations.noise import NoiseModel
-from restore.degradations.spectral import Spectrum
 from restore.errors import ParameterError
 
 
-class Opponent(LinearDegradation):
+class Opponent(Isometry):
     """y = H x + n, [N, 3, H, W] -> [N, 3, H, W], H the orthonormal and symmetric reflection (Householder 1958) that
     makes the first channel the luma, divided by the length of its weights, and the others two directions without luma.
 
-    So white noise of x is the same in y, and a noise map can say how well luma and colour are known.
+    Its noise can say how well luma and colour are known.
 
     Args:
         noise: of y.
@@ -41,33 +39,9 @@ class Opponent(LinearDegradation):
         """[N, C, H, W] -> [N, C, H, W]."""
         if x.shape[1] != len(self.reflection):
             raise ParameterError(f"Opponent expects {len(self.reflection)} channels, the picture has {x.shape[1]}")
-        return torch.einsum("ij,njhw->nihw", self.reflection.to(x), x)
+        turned: Tensor = self.reflection.to(x) @ x.flatten(2)
+        return turned.view(x.shape)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]: its own inverse."""
         return self.forward(y)
-
-    def image_shape(self, y: Tensor) -> tuple[int, int, int, int]:
-        """The measurement's own shape."""
-        n, c, h, w = y.shape
-        return n, c, h, w
-
-    def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
-        """r / (S + v), for any diagonal S."""
-        return r / (noise_diagonal(noise_variance, v, 1.0, r) + per_row(v, r))
-
-    def initial_estimate(self, y: Tensor) -> Estimate:
-        """What was measured, turned back."""
-        return Estimate(self.adjoint(y), self.estimate_error(y))
-
-    def estimate_error(self, y: Tensor) -> Tensor:
-        """[N], the root mean squared noise."""
-        return row_mean(self.noise.variance(y)).sqrt().to(torch.float32)
-
-    def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
-        """U = S = I, V = H."""
-
-        def same(x: Tensor) -> Tensor:
-            return x
-
-        return Spectrum(torch.ones(1, 1, 1, 1), self.forward, self.forward, same, same)

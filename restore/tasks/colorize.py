@@ -38,19 +38,21 @@ def colorize(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         return _alone(source, parameters, level)
     luma = Grey().forward(source.image)
     picture, deviation = load_colour_estimator()(luma)
-    deviation = deviation.to(luma)
-    of_luma = torch.full_like(deviation, level / sum(w * w for w in BT601) ** 0.5)
-    degradation = Opponent(PerPixelGaussianNoise(torch.cat([of_luma, deviation, deviation], dim=1)))
+    # One level for the whole picture: the prior's calls are far below it, and a map would only take memory.
+    of_colour = float(deviation.square().mean().sqrt())
+    of_luma = level / sum(w * w for w in BT601) ** 0.5
+    sigma = torch.tensor([of_luma, of_colour, of_colour], device=luma.device).view(1, 3, 1, 1)
+    degradation = Opponent(PerPixelGaussianNoise(sigma))
     steps = parameters.steps or STEPS
     # Two directions of colour over three channels; on the 0-255 scale.
-    unknown = deviation * (127.5 * math.sqrt(2.0 / 3.0))
+    unknown = deviation.mul_(127.5 * math.sqrt(2.0 / 3.0))
     return Plan(
         y=degradation.forward(picture.to(luma)),
         degradation=degradation,
         sampler=by_fidelity(parameters.effective_fidelity, log_grid(steps, START, END), extrapolation=0.0),
         # What the estimator leaves open is the same for all samples, and more than what they differ by.
         finish_map=lambda spread: torch.hypot(spread, unknown.to(spread)),
-        found={"noise": level * 127.5, "colour_deviation": round(float(deviation.mean()) * 127.5, 2)},
+        found={"noise": level * 127.5, "colour_deviation": round(of_colour * 127.5, 2)},
         effective={"steps": steps},
         colour=True,
     )

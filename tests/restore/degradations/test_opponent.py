@@ -51,3 +51,11 @@ def test_weights_that_are_no_luma_are_refused(weights: tuple[float, ...]) -> Non
 def test_another_number_of_channels_is_refused() -> None:
     with pytest.raises(ParameterError, match="channels"):
         Opponent().forward(torch.zeros(1, 4, 2, 2))
+
+
+def test_one_level_a_channel_is_as_good_as_a_map_of_it() -> None:
+    x, d, v = picture(), torch.zeros(2, 3, 5, 7), torch.tensor([0.01, 0.2])
+    sigma = torch.tensor([0.01, 0.3, 0.3]).view(1, 3, 1, 1)
+    few, many = (Opponent(PerPixelGaussianNoise(s)) for s in (sigma, sigma.expand(2, 3, 5, 7).contiguous()))
+    y = few.forward(x)
+    torch.testing.assert_close(few.gain_step(d, y, v), many.gain_step(d, y, v))
