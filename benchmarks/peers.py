@@ -7,7 +7,6 @@ decomposition serves all). Pictures take turns through all methods, so that a bu
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -275,16 +274,11 @@ def draw(tables: list[common.Table], options: Any) -> None:
     with plots.figure(options.out, "peers", (10.0, 4.0)) as figure:
         for index, table in enumerate(tables):
             axes = figure.add_subplot(1, len(tables), index + 1)
-            times = [row[2] for row in table.rows]
-            middle = math.sqrt(min(times) * max(times))
             for label, decibel, seconds, _ in table.rows:
-                axes.plot(seconds, decibel, "o" if label.startswith("ours") else "x")
-                left = seconds > middle
-                place: dict[str, Any] = {"xytext": (-5 if left else 5, 2), "ha": "right" if left else "left"}
-                axes.annotate(label, (seconds, decibel), fontsize=7, textcoords="offset points", **place)
+                axes.plot(seconds, decibel, "o" if label.startswith("ours") else "x", label=label)
             axes.set(xscale="log", xlabel="seconds a picture", ylabel="PSNR, dB", title=table.title)
             axes.grid(alpha=0.3)
-            axes.margins(x=0.25)
+            axes.legend(fontsize=7, loc="lower left")
 
 
 if __name__ == "__main__":
