@@ -2,7 +2,8 @@
 
 - deblurring: Gaussian of 1.6 pixels, noise 2.55, unknown surround; scikit-image's Wiener-Hunt filter, which tunes
   itself, and Richardson-Lucy with 30 iterations;
-- inpainting: a square and four strokes, scored inside them alone; OpenCV's Telea and Navier-Stokes methods;
+- inpainting: a square and four strokes, then a large square, scored inside them alone; OpenCV's Telea and Navier-Stokes
+  methods;
 - JPEG of quality 10 and 30 (4:2:0): the file as decoded, and OpenCV's non-local means on it;
 - colourising: the grey picture itself.
 """
@@ -67,22 +68,26 @@ def _planes(method: Callable[[Any], Any], unit: Any) -> Tensor:
     return torch.from_numpy(inside)[None] * 2.0 - 1.0
 
 
-def inpainting(denoiser: Denoiser, name: str, clean: Tensor) -> Scores:
+def inpainting(holes: Callable[[int, int], Tensor]) -> Callable[[Denoiser, str, Tensor], Scores]:
     """Scored inside the holes."""
-    hole = holes(clean.shape[-2], clean.shape[-1])
-    given = to_pixels(clean * ~hole)
-    mask = hole.to(torch.uint8).numpy() * 255
-    found = {
-        "Telea": to_tensor(cv2.inpaint(given, mask, 5, cv2.INPAINT_TELEA)),
-        "Navier-Stokes": to_tensor(cv2.inpaint(given, mask, 5, cv2.INPAINT_NS)),
-        OURS: quantise(common.restore_tensor(denoiser, clean * ~hole, "inpaint", mask=hole)),
-    }
-    inside = hole.expand_as(clean)
-    return {label: {"psnr": psnr(x[inside].view(1, 3, 1, -1), clean[inside].view(1, 3, 1, -1)).item()}
-            for label, x in found.items()}  # fmt: skip
+
+    def run(denoiser: Denoiser, name: str, clean: Tensor) -> Scores:
+        hole = holes(clean.shape[-2], clean.shape[-1])
+        given = to_pixels(clean * ~hole)
+        mask = hole.to(torch.uint8).numpy() * 255
+        found = {
+            "Telea": to_tensor(cv2.inpaint(given, mask, 5, cv2.INPAINT_TELEA)),
+            "Navier-Stokes": to_tensor(cv2.inpaint(given, mask, 5, cv2.INPAINT_NS)),
+            OURS: quantise(common.restore_tensor(denoiser, clean * ~hole, "inpaint", mask=hole)),
+        }
+        inside = hole.expand_as(clean)
+        return {label: {"psnr": psnr(x[inside].view(1, 3, 1, -1), clean[inside].view(1, 3, 1, -1)).item()}
+                for label, x in found.items()}  # fmt: skip
+
+    return run
 
 
-def holes(height: int, width: int) -> Tensor:
+def small_holes(height: int, width: int) -> Tensor:
     """[H, W], True in a square of an eighth of the side and along four strokes of three pixels."""
     canvas = np.zeros((height, width), np.uint8)
     side = height // 8
@@ -90,6 +95,13 @@ def holes(height: int, width: int) -> Tensor:
     for i in range(4):
         cv2.line(canvas, (0, (2 * i + 1) * height // 9), (width, (2 * i + 2) * height // 9), 1, 3)
     return torch.from_numpy(canvas) > 0
+
+
+def large_hole(height: int, width: int) -> Tensor:
+    """[H, W], True in the middle, three eighths of the height and of the width."""
+    hole = torch.zeros(height, width, dtype=torch.bool)
+    hole[height * 5 // 16 : height * 11 // 16, width * 5 // 16 : width * 11 // 16] = True
+    return hole
 
 
 def compressed(quality: int) -> Callable[[Denoiser, str, Tensor], Scores]:
@@ -126,7 +138,8 @@ def score(x: Tensor, truth: Tensor) -> dict[str, float]:
 
 TASKS: dict[str, Callable[[Denoiser, str, Tensor], Scores]] = {
     "deblurring, noise 2.55": deblurring,
-    "inpainting, inside the holes": inpainting,
+    "inpainting, inside the holes": inpainting(small_holes),
+    "inpainting, inside a large hole": inpainting(large_hole),
     **{f"JPEG of quality {quality}": compressed(quality) for quality in QUALITIES},
     "colourising": colourising,
 }

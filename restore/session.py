@@ -14,7 +14,8 @@ from restore.images import Picture
 from restore.moments import Moments
 from restore.prior.protocol import PriorInfo
 from restore.result import Result
-from restore.sampling.protocol import Problem, RowNoise, Sampling
+from restore.sampling.calls import passed_on
+from restore.sampling.protocol import DenoiserCall, Problem, RowNoise, Sampling
 from restore.tasks import TASKS
 from restore.tasks.masks import as_mask
 from restore.tasks.parameters import Parameters
@@ -58,25 +59,13 @@ class Restoration:
         for index in range(self.settings.samples):
             noise = RowNoise(self.settings.seed, [index])
             problem = Problem(self.plan.y, self.plan.degradation, self.prior, noise, self._assumed)
-            self._moments.add((yield from self._counted(self.plan.sampler(problem))))
+            self._moments.add((yield from passed_on(self.plan.sampler(problem), self._counted)))
         return self._moments.mean
 
-    def _counted(self, sampling: Sampling) -> Sampling:
-        try:
-            call = next(sampling)
-            while True:
-                numbered = replace(call, step=self.calls, steps=call.steps * self.settings.samples)
-                del call  # a large picture's memory, needed while the prior works
-                x0 = yield numbered
-                del numbered
-                self.calls += 1
-                call = sampling.send(x0)
-                del x0
-        except StopIteration as stop:
-            x: Tensor = stop.value
-            return x
-        finally:
-            sampling.close()
+    def _counted(self, call: DenoiserCall) -> DenoiserCall:
+        numbered = replace(call, step=self.calls, steps=call.steps * self.settings.samples)
+        self.calls += 1
+        return numbered
 
     def residual(self, mean: Tensor) -> float:
         """Root mean square of y - A(x) on the 0-255 scale: about the noise level when the prior and the degradation

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from restore.degradations.base import Estimate, LinearDegradation
 from restore.degradations.gain import noise_diagonal, per_row, row_mean
-from restore.degradations.noise import NoiseModel
+from restore.degradations.noise import GaussianNoise, NoiseModel
 from restore.degradations.planes import LIMIT
 from restore.degradations.spectral import Spectrum
 from restore.errors import ParameterError
@@ -88,6 +88,27 @@ class Mask(LinearDegradation):
         noise = row_mean(self.noise.variance(y)).to(hole)
         share = known.float().mean((1, 2, 3))
         return (share * noise + (1.0 - share) * hole).sqrt().to(torch.float32)
+
+    def halved(self, y: Tensor) -> tuple[Tensor, Mask]:
+        """The same at half the size: means of the known ones of 2x2 pixels, known where half of them or more are.
+
+        Args:
+            y: [N, C, H, W]; odd sizes are rounded up.
+
+        Returns:
+            [N, C, ceil(H / 2), ceil(W / 2)] and its mask, with the noise of a mean over two pixels: where all four
+            are known there is less.
+        """
+        known = self._fitting(y).to(y.dtype)
+        h, w = y.shape[-2:]
+        around = (0, w % 2, 0, h % 2)
+        count = F.avg_pool2d(F.pad(known, around), 2)
+        mean = F.avg_pool2d(F.pad(y * known, around), 2) / count.clamp_min(0.25)
+        # Of a border cell there may be less than four pixels.
+        there = F.avg_pool2d(F.pad(torch.ones_like(known), around), 2)
+        enough = count >= 0.5 * there
+        noise = GaussianNoise((0.5 * row_mean(self.noise.variance(y))).sqrt())
+        return mean * enough, Mask(enough, noise)
 
     def spectrum(self, image_shape: tuple[int, int, int, int]) -> Spectrum:
         """A is diagonal: U = V = I, S = m."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from restore.sampling.coarse_to_fine import coarse_to_fine
 from restore.sampling.daps import daps
 from restore.sampling.ddnm import ddnm
 from restore.sampling.ddpg import ddpg
@@ -39,6 +40,7 @@ __all__ = [
     "Progress",
     "RowNoise",
     "Sampling",
+    "coarse_to_fine",
     "daps",
     "ddnm",
     "ddpg",

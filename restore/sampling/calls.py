@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -10,12 +10,35 @@ from torch import Tensor
 
 from restore.degradations.base import Degradation, LinearDegradation
 from restore.errors import ParameterError
-from restore.sampling.protocol import DenoiserCall, Problem
+from restore.sampling.protocol import DenoiserCall, Problem, Sampling
 
 
 def ask(x: Tensor, sigma: float, step: int, steps: int, *, differentiate: bool = False) -> DenoiserCall:
     """A call with one sigma for all rows."""
     return DenoiserCall(x, x.new_full((x.shape[0],), sigma), step, steps, differentiate)
+
+
+def passed_on(sampling: Sampling, change: Callable[[DenoiserCall], DenoiserCall]) -> Sampling:
+    """The same calls and result, each call changed on its way; the sampler is closed in the end.
+
+    Args:
+        sampling: a fresh generator of calls.
+        change: gives each call another number, say; its picture must stay as it is.
+    """
+    try:
+        call = next(sampling)
+        while True:
+            changed = change(call)
+            del call  # a large picture's memory, needed while the prior works
+            x0 = yield changed
+            del changed
+            call = sampling.send(x0)
+            del x0
+    except StopIteration as stop:
+        x: Tensor = stop.value
+        return x
+    finally:
+        sampling.close()
 
 
 def transitions(sigmas: Sequence[float]) -> Iterator[tuple[int, float, float]]:
@@ -43,8 +66,8 @@ def variance(problem: Problem, x: Tensor, sigma: float) -> Tensor:
 
 
 def noisy_start(problem: Problem, sigma: float, scale: float = 1.0) -> Tensor:
-    """Initial estimate + scale * sigma * noise [N, C, H, W]."""
-    x = problem.degradation.initial_estimate(problem.y).x
+    """Initial estimate, or what is known better, + scale * sigma * noise [N, C, H, W]."""
+    x = problem.degradation.initial_estimate(problem.y).x if problem.start is None else problem.start
     return x + scale * sigma * problem.noise.like(x) if scale > 0 else x
 
 

@@ -64,6 +64,7 @@ class Problem:
         prior: facts of the prior that will answer.
         noise: source of every random number the sampler uses.
         assumed: sentences on what had to be taken for true on the way; for the report.
+        start: a better estimate than the degradation's own to start from, [N, C, H, W]; None when there is none.
     """
 
     y: Tensor
@@ -71,3 +72,4 @@ class Problem:
     prior: PriorInfo
     noise: RowNoise = field(default_factory=lambda: RowNoise(0, [0]))
     assumed: list[str] = field(default_factory=list)
+    start: Tensor | None = None

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from torch import Tensor
+
 from restore.degradations import Mask
 from restore.degradations.noise import GaussianNoise
 from restore.errors import ParameterError
 from restore.prior.protocol import PriorInfo
-from restore.sampling import few_step_sigmas
+from restore.sampling import coarse_to_fine, few_step_sigmas
+from restore.sampling.protocol import Problem, Sampling
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
 from restore.tasks.trust import by_fidelity
 
-#: Holes need steps (design notes 4.2, lesson v).
-STEPS = 24
+#: Holes need steps (design notes 4.2, lesson v): calls for a picture whose holes are all small, and at every size
+#: of one with a large hole.
+STEPS, STEPS_A_SIZE = 24, 12
+#: How far from what is known, in pixels, an unknown one may be at fidelity 1 and at 0 without anything else being done.
+SMALL_MEAN, SMALL_SAMPLE = 16.0, 24.0
+#: A picture with a larger hole is filled at half the size first, and so on, until that is no more than this at fidelity
+#: 1 and at 0; none has sides below `SMALLEST`. On six pictures of CBSD68, others than the benchmark's, the mean in a
+#: hole of 96x96 was 14.43 dB with one size and 14.73 with four, no longer violet; samples gained little by two sizes
+#: (LPIPS 0.0867, 0.0849) and lost by more (0.0878, 0.0887), and by two already in a hole of 48x48 (0.0175, 0.0186).
+MEAN_REACH, SAMPLE_REACH, SMALLEST = 6.0, 24.0, 32
+#: First level at every size but the smallest, at fidelity 1 and at 0: of what a size adds to the one before.
+MEAN_ADDED, SAMPLE_ADDED = 0.15, 0.5
 
 
 def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
@@ -30,12 +48,67 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     if not bool(known.any()):
         raise ParameterError("the mask covers the whole picture: nothing is left to restore from")
     level = 0.0 if parameters.noise == "auto" else float(parameters.noise)
-    steps = parameters.steps or STEPS
+    reach = deepest(known)
     fidelity = parameters.effective_fidelity
+    sizes = 1 + halvings(reach, min(height, width), prior.native_size or SMALLEST, fidelity)
+    steps = parameters.steps or (STEPS if sizes == 1 else STEPS_A_SIZE * sizes)
+    grids = levels(steps, min(sizes, steps), fidelity)
+
+    def sampler(problem: Problem) -> Sampling:
+        def solve(size: Problem, sigmas: Sequence[float]) -> Sampling:
+            return by_fidelity(fidelity, sigmas)(size)
+
+        return coarse_to_fine(problem, grids, solve)
+
     return Plan(
         y=source.image * known,
         degradation=Mask(known, GaussianNoise(level / 127.5)),
-        sampler=by_fidelity(fidelity, few_step_sigmas(steps, fidelity, start=1.0)),
-        found={"noise": level, "filled": round(1.0 - known.float().mean().item(), 4)},
+        sampler=sampler,
+        found={
+            "noise": level,
+            "filled": round(1.0 - known.float().mean().item(), 4),
+            "furthest": round(reach, 1),
+            "sizes": len(grids),
+        },
         effective={"steps": steps},
     )
+
+
+def deepest(known: Tensor) -> float:
+    """How far an unknown pixel is from the nearest known one, at most, in pixels (along the nearer axis).
+
+    Args:
+        known: [1, 1, H, W] bool.
+    """
+    holes = (~known)[0, 0].numpy().astype(np.uint8)
+    return float(cv2.distanceTransform(holes, cv2.DIST_C, 3).max())
+
+
+def halvings(reach: float, side: int, smallest: int, fidelity: float) -> int:
+    """How often a picture is halved until its widest hole is narrow, or the picture small.
+
+    Args:
+        reach: see `deepest`.
+        side: the picture's shorter one, in pixels.
+        smallest: that no picture's shorter side is below.
+        fidelity: in [0, 1].
+    """
+    if reach <= between(SMALL_MEAN, SMALL_SAMPLE, fidelity):
+        return 0
+    wanted = math.ceil(math.log2(reach / between(MEAN_REACH, SAMPLE_REACH, fidelity)))
+    return min(wanted, max(0, int(math.log2(max(side / smallest, 1.0)))))
+
+
+def levels(steps: int, sizes: int, fidelity: float) -> list[tuple[float, ...]]:
+    """Noise levels at every size, the smallest first, `steps` in all."""
+    added = between(MEAN_ADDED, SAMPLE_ADDED, fidelity)
+    first = steps - (sizes - 1) * (steps // sizes)
+    return [
+        few_step_sigmas(first if size == 0 else steps // sizes, fidelity, start=1.0 if size == 0 else added)
+        for size in range(sizes)
+    ]
+
+
+def between(mean: float, sample: float, fidelity: float) -> float:
+    """From what is right for a sample (fidelity 0) to what is for a mean (1), geometrically."""
+    return float(mean * (sample / mean) ** (1.0 - fidelity))

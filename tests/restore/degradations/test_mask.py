@@ -86,3 +86,21 @@ def test_wrong_masks_are_named() -> None:
         Mask(torch.ones(5, 4)).forward(torch.zeros(1, 3, 5, 6))
     with pytest.raises(ParameterError, match="2 masks were given for 3 pictures"):
         Mask(torch.ones(2, 1, 4, 4)).forward(torch.zeros(3, 3, 4, 4))
+
+
+def test_half_the_size_has_means_of_what_is_known() -> None:
+    x = smooth_picture(6, 5)
+    known = torch.ones(6, 5, dtype=torch.bool)
+    known[0, 0] = False
+    known[2:4, :1] = False
+    known[4:6, 2:4] = False
+    known[4, 2] = True
+    given = torch.where(known, x, 55.0)
+    y, mask = Mask(known, GaussianNoise(0.2)).halved(given)
+    assert y.shape == (1, 3, 3, 3)
+    torch.testing.assert_close(y[..., 0, 0], (x[..., 0, 1] + x[..., 1, 0] + x[..., 1, 1]) / 3.0)
+    torch.testing.assert_close(y[..., 1, 0], x[..., 2:4, 1].mean(-1))
+    torch.testing.assert_close(y[..., 0, 2], x[..., 0:2, 4].mean(-1))
+    assert mask.known[0, 0].tolist() == [[True, True, True], [True, True, True], [True, False, True]]
+    assert not y[..., 2, 1].any()
+    torch.testing.assert_close(mask.noise.variance(y), torch.tensor([0.02]))

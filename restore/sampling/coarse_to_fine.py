@@ -1,0 +1,64 @@
+"""Large holes: what they hold is decided on a small picture first, detail is added as it is enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restore.degradations.mask import Mask
+from restore.errors import ParameterError
+from restore.sampling.calls import passed_on
+from restore.sampling.protocol import DenoiserCall, Problem, Sampling
+
+Solve = Callable[[Problem, Sequence[float]], Sampling]
+"""A sampler, with the levels it is to use."""
+
+
+def coarse_to_fine(problem: Problem, grids: Sequence[Sequence[float]], solve: Solve) -> Sampling:
+    """Inpaint a picture halved again and again, each time starting from the answer at half the size.
+
+    A local prior sees no further than its receptive field, and of a large hole's middle it sees only the hole. On a
+    small picture the same hole is small. Photographs remain photographs when they are scaled down, so the prior
+    serves at every size.
+
+    Args:
+        problem: its degradation must be a `Mask`.
+        grids: noise levels at each size, the smallest first; one for the picture itself alone is `solve`.
+        solve: the sampler at each size; it starts at `Problem.start`.
+
+    Raises:
+        ParameterError: another degradation, or no levels.
+    """
+    if not isinstance(problem.degradation, Mask):
+        raise ParameterError(f"holes are filled in masks, not in {type(problem.degradation).__name__}")
+    if not grids:
+        raise ParameterError("coarse_to_fine needs noise levels for one size or more")
+    sizes = [(problem.y, problem.degradation)]
+    for _ in grids[1:]:
+        y, mask = sizes[-1]
+        sizes.append(mask.halved(y))
+    total, done, answer = sum(len(levels) for levels in grids), 0, problem.start
+    for (y, mask), levels in zip(reversed(sizes), grids, strict=True):
+        start = answer if answer is None or answer.shape == y.shape else _enlarged(answer, y, mask)
+        sampling = solve(replace(problem, y=y, degradation=mask, start=start), levels)
+        answer = yield from passed_on(sampling, partial(_numbered, before=done, steps=total))
+        done += len(levels)
+    assert answer is not None
+    return answer
+
+
+def _numbered(call: DenoiserCall, before: int, steps: int) -> DenoiserCall:
+    """Counted on from those `before`, of `steps` in all."""
+    return replace(call, step=before + call.step, steps=steps)
+
+
+def _enlarged(coarse: Tensor, y: Tensor, mask: Mask) -> Tensor:
+    """Twice the size, the known pixels as they are."""
+    h, w = y.shape[-2:]
+    twice = F.interpolate(coarse, scale_factor=2.0, mode="bicubic", align_corners=False)[..., :h, :w]
+    return torch.where(mask.known.to(y.device), y, twice.clamp_(-1.0, 1.0))
