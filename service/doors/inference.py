@@ -19,8 +19,9 @@ from service.http.health import check_ready
 from service.http.jobs import require_json
 from service.http.models import find_facts
 from service.http.negotiation import JSON
-from service.http.openapi import HEADERS, described
+from service.http.openapi import described
 from service.http.parts import check_open, parts
+from service.http.vocabulary import HEADERS
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

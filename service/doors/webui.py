@@ -27,12 +27,13 @@ from service.http.errors import answer
 from service.http.jobs import require_json
 from service.http.models import check_prior, default_prior, installed_facts
 from service.http.negotiation import JSON
-from service.http.openapi import HEADERS, described, parameters
+from service.http.openapi import described
 from service.http.parts import Parts, check_open, check_takes_work, owner, parts
 from service.http.pictures import Submitted
 from service.http.restore import idempotency_key
 from service.http.submission import let_in, new_job, queue, storing
 from service.http.validation import field_errors
+from service.http.vocabulary import HEADERS, parameters
 from service.http.waiting import Gone
 from service.intake.protocol import Examined
 from service.jobs.model import JobState

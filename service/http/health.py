@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from service.http.errors import MEANING, title
 from service.http.negotiation import JSON
-from service.http.openapi import HEADERS, problem
+from service.http.openapi import problem
 from service.http.parts import parts
+from service.http.vocabulary import HEADERS
 from service.problems import STATUS, Code, Problem, code_named
 from service.schemas.base import Answered
 from service.schemas.health import Device, Live, Ready

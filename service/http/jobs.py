@@ -13,8 +13,9 @@ from starlette.responses import Response
 from service.http import answers
 from service.http.events import EventStream, last_event_id
 from service.http.negotiation import EVENTS, JSON, Accept, Prefer
-from service.http.openapi import HEADERS, JOB_LINKS, described, parameters
+from service.http.openapi import described
 from service.http.parts import Parts, check_open, owner, parts
+from service.http.vocabulary import HEADERS, JOB_LINKS, parameters
 from service.http.waiting import Gone
 from service.jobs.model import Job, JobState
 from service.jobs.store import Cancellation

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from service.http.bodies import Shape, receive, shape_of
 from service.http.jobs import require_json
 from service.http.negotiation import JSON
-from service.http.openapi import HEADERS, described
+from service.http.openapi import described
 from service.http.parts import Parts, check_open, parts
 from service.http.pulls import Pull
 from service.http.validation import field_errors
+from service.http.vocabulary import HEADERS
 from service.problems import Code, Problem
 from service.protection.keys import Scope
 from service.protection.middleware import principal

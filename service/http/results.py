@@ -13,7 +13,8 @@ from starlette.responses import Response
 from service.http import answers
 from service.http.jobs import JobId, find, require_json
 from service.http.negotiation import IMAGES, JSON, Accept
-from service.http.openapi import HEADERS, described, parameters
+from service.http.openapi import described
+from service.http.vocabulary import HEADERS, parameters
 from service.jobs.model import Job, JobState
 from service.problems import Code, Problem
 from service.schemas.job import JobResource

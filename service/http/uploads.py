@@ -14,8 +14,9 @@ from starlette.responses import Response
 from service.http.bodies import Shape, receive
 from service.http.jobs import require_json
 from service.http.negotiation import IMAGES, JSON
-from service.http.openapi import HEADERS, described
+from service.http.openapi import described
 from service.http.parts import check_takes_work, owner, parts
+from service.http.vocabulary import HEADERS
 from service.jobs.model import Upload
 from service.problems import Code, Problem
 from service.schemas.uploads import UploadResource
