@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import cv2
@@ -29,6 +28,8 @@ SMALL_MEAN, SMALL_SAMPLE = 16.0, 24.0
 #: hole of 96x96 was 14.43 dB with one size and 14.73 with four, no longer violet; samples gained little by two sizes
 #: (LPIPS 0.0867, 0.0849) and lost by more (0.0878, 0.0887), and by two already in a hole of 48x48 (0.0175, 0.0186).
 MEAN_REACH, SAMPLE_REACH, SMALLEST = 6.0, 24.0, 32
+#: Least share of what is known that is still known after halving.
+LEFT = 0.8
 #: First level at every size but the smallest, at fidelity 1 and at 0: of what a size adds to the one before.
 MEAN_ADDED, SAMPLE_ADDED = 0.15, 0.5
 
@@ -48,9 +49,8 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
     if not bool(known.any()):
         raise ParameterError("the mask covers the whole picture: nothing is left to restore from")
     level = 0.0 if parameters.noise == "auto" else float(parameters.noise)
-    reach = deepest(known)
     fidelity = parameters.effective_fidelity
-    sizes = 1 + halvings(reach, min(height, width), prior.native_size or SMALLEST, fidelity)
+    sizes = 1 + halvings(known, prior.native_size or SMALLEST, fidelity)
     steps = parameters.steps or (STEPS if sizes == 1 else STEPS_A_SIZE * sizes)
     grids = levels(steps, min(sizes, steps), fidelity)
 
@@ -67,7 +67,7 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         found={
             "noise": level,
             "filled": round(1.0 - known.float().mean().item(), 4),
-            "furthest": round(reach, 1),
+            "furthest": deepest(known),
             "sizes": len(grids),
         },
         effective={"steps": steps},
@@ -80,23 +80,29 @@ def deepest(known: Tensor) -> float:
     Args:
         known: [1, 1, H, W] bool.
     """
-    holes = (~known)[0, 0].numpy().astype(np.uint8)
+    holes = (~known)[0, 0].cpu().numpy().astype(np.uint8)
     return float(cv2.distanceTransform(holes, cv2.DIST_C, 3).max())
 
 
-def halvings(reach: float, side: int, smallest: int, fidelity: float) -> int:
-    """How often a picture is halved until its widest hole is narrow, or the picture small.
+def halvings(known: Tensor, smallest: int, fidelity: float) -> int:
+    """How often a picture is halved: until its widest hole is narrow, or the picture small, or until of what is known,
+    scattered as it may be, too little would be left.
 
     Args:
-        reach: see `deepest`.
-        side: the picture's shorter one, in pixels.
+        known: [1, 1, H, W] bool.
         smallest: that no picture's shorter side is below.
         fidelity: in [0, 1].
     """
+    reach = deepest(known)
     if reach <= between(SMALL_MEAN, SMALL_SAMPLE, fidelity):
         return 0
-    wanted = math.ceil(math.log2(reach / between(MEAN_REACH, SAMPLE_REACH, fidelity)))
-    return min(wanted, max(0, int(math.log2(max(side / smallest, 1.0)))))
+    share, mask, count = known.float().mean(), Mask(known), 0
+    while reach > between(MEAN_REACH, SAMPLE_REACH, fidelity) and min(mask.known.shape[-2:]) >= 2 * smallest:
+        _, mask = mask.halved(mask.known.float())
+        if mask.known.float().mean() < LEFT * share:
+            break
+        reach, count = reach / 2.0, count + 1
+    return count
 
 
 def levels(steps: int, sizes: int, fidelity: float) -> list[tuple[float, ...]]:

@@ -96,13 +96,27 @@ def test_calls_by_size_unless_a_number_is_given(recording: Recording, photograph
     assert recording.sides == [128]
 
 
-def test_how_often_a_picture_is_halved() -> None:
-    for small, reach, fidelity in ((SMALL_MEAN, MEAN_REACH, 1.0), (SMALL_SAMPLE, SAMPLE_REACH, 0.0)):
-        assert halvings(small, 4000, 32, fidelity) == 0
-        assert halvings(small + 0.1, 4000, 32, fidelity) >= 1
-        assert halvings(8 * reach, 4000, 32, fidelity) == 3
-        assert halvings(8 * reach, 128, 32, fidelity) == 2
-        assert halvings(8 * reach, 300, 256, fidelity) == 0
+def square(reach: int, side: int) -> Tensor:
+    """Known pixels around a hole whose middle is `reach` away from them."""
+    known = torch.ones(1, 1, side, side, dtype=torch.bool)
+    known[..., 10 : 9 + 2 * reach, 10 : 9 + 2 * reach] = False
+    return known
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "small", "narrow"), [(1.0, SMALL_MEAN, MEAN_REACH), (0.0, SMALL_SAMPLE, SAMPLE_REACH)]
+)
+def test_how_often_a_picture_is_halved(fidelity: float, small: float, narrow: float) -> None:
+    assert halvings(square(int(small), 600), 32, fidelity) == 0
+    assert halvings(square(int(small) + 1, 600), 32, fidelity) >= 1
+    assert halvings(square(int(8 * narrow), 600), 32, fidelity) == 3
+    assert halvings(square(int(8 * narrow), 600), 200, fidelity) == 1
+    assert halvings(square(int(8 * narrow), 600), 301, fidelity) == 0
+
+
+def test_scattered_pixels_are_not_lost_by_halving() -> None:
+    known = square(48, 256) & (torch.rand(1, 1, 256, 256, generator=torch.Generator().manual_seed(0)) < 0.1)
+    assert halvings(known, 32, 1.0) == 0
 
 
 def test_a_hole_that_touches_the_border_is_deeper() -> None:
