@@ -30,6 +30,11 @@ SMALL_MEAN, SMALL_SAMPLE = 16.0, 24.0
 MEAN_REACH, SAMPLE_REACH, SMALLEST = 6.0, 24.0, 32
 #: Least share of what is known that is still known after halving.
 LEFT = 0.8
+#: What is to be known of a mean.
+SMOOTH = (
+    "a hole is so large that what it held cannot be told from around it: at fidelity 1 it is filled with the mean of "
+    "all that could be there, a smooth patch; fidelity 0 shows one of these, with texture"
+)
 #: First level at every size but the smallest, at fidelity 1 and at 0: of what a size adds to the one before.
 MEAN_ADDED, SAMPLE_ADDED = 0.15, 0.5
 
@@ -71,6 +76,7 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
             "sizes": len(grids),
         },
         effective={"steps": steps},
+        warnings=(SMOOTH,) if sizes > 1 and fidelity == 1.0 else (),
     )
 
 

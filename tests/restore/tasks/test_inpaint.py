@@ -20,6 +20,7 @@ from restore.tasks.inpaint import (
     SAMPLE_REACH,
     SMALL_MEAN,
     SMALL_SAMPLE,
+    SMOOTH,
     STEPS,
     STEPS_A_SIZE,
     deepest,
@@ -72,6 +73,7 @@ def test_a_large_hole_is_filled_from_small_to_large(recording: Recording, photog
     assert recording.sides == [32, 32, 64, 64, 128, 128]
     assert result.report["nfe"] == 6 and result.report["found"]["sizes"] == 3
     assert result.report["found"]["furthest"] == 24.0
+    assert result.report["warnings"] == [SMOOTH]
     known = (~mask).expand(1, 3, -1, -1)
     torch.testing.assert_close(result.tensor[known], photograph[known] * 2.0 - 1.0)
     # Grey, which is what a prior that sees no end of the hole would answer, is far off in a sky.
@@ -84,6 +86,7 @@ def test_small_holes_need_one_size(recording: Recording, photograph: Tensor) -> 
     mask = hole(3)
     result = Restorer(recording).inpaint(photograph * ~mask, mask=mask)
     assert recording.sides == [128] * STEPS and result.report["found"]["sizes"] == 1
+    assert not result.report["warnings"]
 
 
 def test_calls_by_size_unless_a_number_is_given(recording: Recording, photograph: Tensor) -> None:
