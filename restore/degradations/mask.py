@@ -100,13 +100,10 @@ class Mask(LinearDegradation):
             are known there is less.
         """
         known = self._fitting(y).to(y.dtype)
-        h, w = y.shape[-2:]
-        around = (0, w % 2, 0, h % 2)
-        count = F.avg_pool2d(F.pad(known, around), 2)
-        mean = F.avg_pool2d(F.pad(y * known, around), 2) / count.clamp_min(0.25)
+        count = cells(known)
+        mean = cells(y * known) / count.clamp_min(1.0)
         # Of a border cell there may be less than four pixels.
-        there = F.avg_pool2d(F.pad(torch.ones_like(known), around), 2)
-        enough = count >= 0.5 * there
+        enough = count >= 0.5 * cells(torch.ones_like(known))
         noise = GaussianNoise((0.5 * row_mean(self.noise.variance(y))).sqrt())
         return mean * enough, Mask(enough, noise)
 
@@ -120,6 +117,12 @@ class Mask(LinearDegradation):
             return x * self._fitting(x)
 
         return Spectrum(self.known.float(), same, same, zeroed, zeroed)
+
+
+def cells(x: Tensor) -> Tensor:
+    """Sums of 2x2 pixels: [N, C, H, W] -> [N, C, ceil(H / 2), ceil(W / 2)]; beyond the border there is zero."""
+    h, w = x.shape[-2:]
+    return F.avg_pool2d(F.pad(x, (0, w % 2, 0, h % 2)), 2) * 4.0
 
 
 def fill_holes(y: Tensor, known: Tensor) -> Tensor:
@@ -145,12 +148,8 @@ def _fill(values: Tensor, weight: Tensor) -> Tensor:
     if h == 1 and w == 1:
         return values * (weight > 0)
 
-    def halve(t: Tensor) -> Tensor:
-        padded = F.pad(t, (0, w % 2, 0, h % 2))
-        return F.avg_pool2d(padded, 2) * 4.0
-
-    total = halve(weight)
-    coarse = _fill(halve(values * weight) / total.clamp_min(1e-6), total.clamp_max(1.0))
+    total = cells(weight)
+    coarse = _fill(cells(values * weight) / total.clamp_min(1e-6), total.clamp_max(1.0))
     size = (h + h % 2, w + w % 2)
     smooth = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)[..., :h, :w]
     return weight * values + (1.0 - weight) * smooth

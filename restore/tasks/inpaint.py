@@ -55,7 +55,8 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         raise ParameterError("the mask covers the whole picture: nothing is left to restore from")
     level = 0.0 if parameters.noise == "auto" else float(parameters.noise)
     fidelity = parameters.effective_fidelity
-    sizes = 1 + halvings(known, prior.native_size or SMALLEST, fidelity)
+    reach = deepest(known)
+    sizes = 1 + halvings(known, reach, prior.native_size or SMALLEST, fidelity)
     steps = parameters.steps or (STEPS if sizes == 1 else STEPS_A_SIZE * sizes)
     grids = levels(steps, min(sizes, steps), fidelity)
 
@@ -72,7 +73,7 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         found={
             "noise": level,
             "filled": round(1.0 - known.float().mean().item(), 4),
-            "furthest": deepest(known),
+            "furthest": reach,
             "sizes": len(grids),
         },
         effective={"steps": steps},
@@ -90,16 +91,16 @@ def deepest(known: Tensor) -> float:
     return float(cv2.distanceTransform(holes, cv2.DIST_C, 3).max())
 
 
-def halvings(known: Tensor, smallest: int, fidelity: float) -> int:
+def halvings(known: Tensor, reach: float, smallest: int, fidelity: float) -> int:
     """How often a picture is halved: until its widest hole is narrow, or the picture small, or until of what is known,
     scattered as it may be, too little would be left.
 
     Args:
         known: [1, 1, H, W] bool.
+        reach: its `deepest`.
         smallest: that no picture's shorter side is below.
         fidelity: in [0, 1].
     """
-    reach = deepest(known)
     if reach <= between(SMALL_MEAN, SMALL_SAMPLE, fidelity):
         return 0
     share, mask, count = known.float().mean(), Mask(known), 0

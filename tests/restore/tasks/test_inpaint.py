@@ -110,16 +110,20 @@ def square(reach: int, side: int) -> Tensor:
     ("fidelity", "small", "narrow"), [(1.0, SMALL_MEAN, MEAN_REACH), (0.0, SMALL_SAMPLE, SAMPLE_REACH)]
 )
 def test_how_often_a_picture_is_halved(fidelity: float, small: float, narrow: float) -> None:
-    assert halvings(square(int(small), 600), 32, fidelity) == 0
-    assert halvings(square(int(small) + 1, 600), 32, fidelity) >= 1
-    assert halvings(square(int(8 * narrow), 600), 32, fidelity) == 3
-    assert halvings(square(int(8 * narrow), 600), 200, fidelity) == 1
-    assert halvings(square(int(8 * narrow), 600), 301, fidelity) == 0
+    def halved(reach: float, smallest: int) -> int:
+        return halvings(square(int(reach), 600), int(reach), smallest, fidelity)
+
+    assert halved(small, 32) == 0
+    assert halved(small + 1, 32) >= 1
+    assert halved(8 * narrow, 32) == 3
+    assert halved(8 * narrow, 200) == 1
+    assert halved(8 * narrow, 301) == 0
 
 
 def test_scattered_pixels_are_not_lost_by_halving() -> None:
+    assert deepest(square(48, 256)) == 48.0
     known = square(48, 256) & (torch.rand(1, 1, 256, 256, generator=torch.Generator().manual_seed(0)) < 0.1)
-    assert halvings(known, 32, 1.0) == 0
+    assert halvings(known, deepest(known), 32, 1.0) == 0
 
 
 def test_a_hole_that_touches_the_border_is_deeper() -> None:
