@@ -67,7 +67,7 @@ def variance(problem: Problem, x: Tensor, sigma: float) -> Tensor:
 
 def noisy_start(problem: Problem, sigma: float, scale: float = 1.0) -> Tensor:
     """Initial estimate, or what is known better, + scale * sigma * noise [N, C, H, W]."""
-    x = problem.degradation.initial_estimate(problem.y).x if problem.start is None else problem.start
+    x = problem.degradation.initial_estimate(problem.y).x if problem.start is None else problem.start()
     return x + scale * sigma * problem.noise.like(x) if scale > 0 else x
 
 

@@ -29,7 +29,7 @@ def coarse_to_fine(problem: Problem, grids: Sequence[Sequence[float]], solve: So
     Args:
         problem: its degradation must be a `Mask`.
         grids: noise levels at each size, the smallest first; one for the picture itself alone is `solve`.
-        solve: the sampler at each size; it starts at `Problem.start`.
+        solve: the sampler at each size; it starts at `Problem.start`, which is the smallest size's if it is given.
 
     Raises:
         ParameterError: another degradation, or no levels.
@@ -42,13 +42,14 @@ def coarse_to_fine(problem: Problem, grids: Sequence[Sequence[float]], solve: So
     for _ in grids[1:]:
         y, mask = sizes[-1]
         sizes.append(mask.halved(y))
-    total, done, answer = sum(len(levels) for levels in grids), 0, problem.start
-    for (y, mask), levels in zip(reversed(sizes), grids, strict=True):
-        start = answer if answer is None or answer.shape == y.shape else _enlarged(answer, y, mask)
+    total, done, start = sum(len(levels) for levels in grids), 0, problem.start
+    for levels in grids:
+        y, mask = sizes.pop()
         sampling = solve(replace(problem, y=y, degradation=mask, start=start), levels)
         answer = yield from passed_on(sampling, partial(_numbered, before=done, steps=total))
         done += len(levels)
-    assert answer is not None
+        if sizes:
+            start = partial(_enlarged, answer, *sizes[-1])
     return answer
 
 
@@ -61,4 +62,4 @@ def _enlarged(coarse: Tensor, y: Tensor, mask: Mask) -> Tensor:
     """Twice the size, the known pixels as they are."""
     h, w = y.shape[-2:]
     twice = F.interpolate(coarse, scale_factor=2.0, mode="bicubic", align_corners=False)[..., :h, :w]
-    return torch.where(mask.known.to(y.device), y, twice.clamp_(-1.0, 1.0))
+    return torch.where(mask.known.to(y.device), y, twice.clamp_(-1.0, 1.0), out=twice)

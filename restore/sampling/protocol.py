@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -64,7 +64,8 @@ class Problem:
         prior: facts of the prior that will answer.
         noise: source of every random number the sampler uses.
         assumed: sentences on what had to be taken for true on the way; for the report.
-        start: a better estimate than the degradation's own to start from, [N, C, H, W]; None when there is none.
+        start: makes a better estimate than the degradation's own to start from, [N, C, H, W]; None when there is none.
+            Made when it is needed: it would take a picture's memory for the whole run.
     """
 
     y: Tensor
@@ -72,4 +73,4 @@ class Problem:
     prior: PriorInfo
     noise: RowNoise = field(default_factory=lambda: RowNoise(0, [0]))
     assumed: list[str] = field(default_factory=list)
-    start: Tensor | None = None
+    start: Callable[[], Tensor] | None = None
