@@ -74,8 +74,8 @@ class Restoration:
         Args:
             mean: what `sampling` returned.
         """
-        misfit = self.plan.degradation.forward(mean) - self.plan.y
-        return float(misfit.square().mean().sqrt()) * 127.5
+        misfit = self.plan.degradation.misfit(mean, self.plan.y)
+        return float(misfit.square_().mean().sqrt()) * 127.5
 
     def finish(self, mean: Tensor, seconds: float = 0.0) -> Result:
         """The restored picture and its report.

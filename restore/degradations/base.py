@@ -63,6 +63,10 @@ class Degradation(ABC):
             v: [N], variance of d around the truth.
         """
 
+    def misfit(self, x: Tensor, y: Tensor) -> Tensor:
+        """y - A(x), shaped as y; zero where y holds what is no measurement."""
+        return y - self.forward(x)
+
     def measure(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A(x) + n with noise drawn from the noise model."""
         return self.noise.sample(self.forward(x), generator)

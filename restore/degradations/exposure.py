@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from restore.degradations.base import Degradation, Estimate
+from restore.degradations.gain import per_row
 from restore.degradations.noise import NoiseModel
+from restore.degradations.planes import by_strips
 from restore.errors import ParameterError
-
-#: Rows that a curve is applied to at a time.
-STRIP = 256
 
 
 def linear_light(s: Tensor) -> Tensor:
@@ -59,13 +61,7 @@ class ToneCurve:
 
 
 def _each_channel(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Strip by strip: looking up positions takes several times the memory of the values."""
-    result = torch.empty_like(values)
-    for top in range(0, values.shape[-2], STRIP):
-        for c in range(3):
-            rows = values[:, c, top : top + STRIP]
-            result[:, c, top : top + STRIP] = _interpolate(rows, x[c].contiguous(), y[c])
-    return result
+    return torch.stack([_interpolate(values[:, c], x[c].contiguous(), y[c]) for c in range(3)], 1)
 
 
 def _interpolate(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -102,26 +98,23 @@ class Exposure(Degradation):
 
     def forward(self, x: Tensor) -> Tensor:
         """The dark picture that a normal exposure x [N, 3, H, W] corresponds to."""
-        dark = self.curve.darken(x)
-        if self.gain_map is None:
-            return dark
-        return srgb(linear_light(dark) / self.gain_map.to(dark))
+        return self._by_strips(self._darkened, x)
 
     def brighten(self, y: Tensor) -> Tensor:
         """g(y): the inverse of `forward`."""
-        if self.gain_map is not None:
-            y = srgb(linear_light(y) * self.gain_map.to(y))
-        return self.curve.brighten(y)
+        return self._by_strips(self._brightened, y)
 
     def bright_variance(self, mean: Tensor) -> Tensor:
         """Variance of g(measurement) around g(mean) for a noise-free dark picture `mean`; shaped as `mean`."""
-        variance = self.noise.variance(mean)
-        if variance.ndim == 1:
-            variance = variance.view(-1, 1, 1, 1)
-        reach = variance.sqrt().clamp_min(1.0 / 255.0)  # half an 8-bit step: no finer detail of the curve matters
-        low, high = (mean - reach).clamp(-1.0, 1.0), (mean + reach).clamp(-1.0, 1.0)
-        slope = (self.brighten(high) - self.brighten(low)) / (high - low).clamp_min(1e-6)
-        return slope.square() * variance
+        return self._by_strips(self._carried, mean, per_row(self.noise.variance(mean), mean))
+
+    def bright_level(self, mean: Tensor) -> Tensor:
+        """[N, 1, H, W]: the same as a standard deviation, its mean square over the channels."""
+
+        def level(gain: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
+            return self._carried(gain, mean, variance).mean(dim=1, keepdim=True).sqrt()
+
+        return self._by_strips(level, mean, per_row(self.noise.variance(mean), mean))
 
     def image_shape(self, y: Tensor) -> tuple[int, int, int, int]:
         """That of y."""
@@ -134,5 +127,31 @@ class Exposure(Degradation):
 
     def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Per pixel, d + v / (v + S) (g(y) - d)."""
-        v = v.view(-1, 1, 1, 1)
-        return d + v / (v + self.bright_variance(self.forward(d))) * (self.brighten(y) - d)
+        v, dark = v.view(-1, 1, 1, 1), self.forward(d)
+
+        def step(gain: Tensor | None, d: Tensor, y: Tensor, dark: Tensor, variance: Tensor) -> Tensor:
+            share = v / (v + self._carried(gain, dark, variance))
+            return torch.lerp(d, self._brightened(gain, y), share)
+
+        return self._by_strips(step, d, y, dark, per_row(self.noise.variance(dark), dark))
+
+    def _by_strips(self, function: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
+        """`function` of the gain map and of pictures, of some rows at a time: to look up where the values lie between
+        knots takes several times their memory."""
+        if self.gain_map is None:
+            return by_strips(partial(function, None), *pictures)
+        return by_strips(function, self.gain_map.to(pictures[0]), *pictures)
+
+    def _darkened(self, gain: Tensor | None, x: Tensor) -> Tensor:
+        dark = self.curve.darken(x)
+        return dark if gain is None else srgb(linear_light(dark) / gain)
+
+    def _brightened(self, gain: Tensor | None, y: Tensor) -> Tensor:
+        return self.curve.brighten(y if gain is None else srgb(linear_light(y) * gain))
+
+    def _carried(self, gain: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
+        """`variance` around a dark picture, as it is after brightening."""
+        reach = variance.sqrt().clamp_min(1.0 / 255.0)  # half an 8-bit step: no finer detail of the curve matters
+        low, high = (mean - reach).clamp(-1.0, 1.0), (mean + reach).clamp(-1.0, 1.0)
+        slope = (self._brightened(gain, high) - self._brightened(gain, low)) / (high - low).clamp_min(1e-6)
+        return slope.square() * variance

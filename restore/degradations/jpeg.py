@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from restore.degradations.base import Degradation, Estimate
 from restore.degradations.noise import NoiseModel
+from restore.degradations.planes import LIMIT
 from restore.errors import ParameterError
 
 Tables = Mapping[int, Sequence[int]]
@@ -42,6 +43,10 @@ RARE = 2e-3
 #: Predicted over true error of the initial estimate, median over 33 photographs, quality 10 to 80, 4:4:4 and 4:2:0;
 #: single ones scatter by a factor of 1.4 around it.
 UNDERRATED = 0.85
+
+#: Blocks of chroma above and below a strip that its decoded chroma depends on: up-sampling is undone in `SHARPENINGS`
+#: rounds, each of which reaches one row further.
+CONTEXT, SHARPENINGS = 2, 10
 
 #: Variance of rounding to 8 bits.
 ROUNDING = 1.0 / 12.0
@@ -169,6 +174,13 @@ class JPEG(Degradation):
         return n, c, h, w
 
     def forward(self, x: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        for top, bottom in self._strips(x):
+            before, beyond = self._around(top, bottom)
+            out[..., top:bottom, :] = self._compressed(x[..., before:beyond, :])[..., top - before : bottom - before, :]
+        return out
+
+    def _compressed(self, x: Tensor) -> Tensor:
         planes = []
         for plane, table in zip(self._planes(x), self.tables.to(x), strict=True):
             quantised = table * torch.round(blocks_to_frequencies(plane.round()) / table)
@@ -177,13 +189,42 @@ class JPEG(Degradation):
         return ((rgb + 128.0).round().clamp(0.0, 255.0) / 127.5) - 1.0
 
     def cells(self, y: Tensor) -> list[Tensor]:
-        """The quantised integers of Y, Cb and Cr, each [N, rows, columns, 8, 8]."""
-        planes = self._planes(y, decoded=True)
-        return [torch.round(blocks_to_frequencies(p) / t) for p, t in zip(planes, self.tables.to(y), strict=True)]
+        """The quantised integers of Y, Cb and Cr, each [N, rows, columns, 8, 8] int16."""
+        strips = [self._cells(y, top, bottom) for top, bottom in self._strips(y)]
+        return [torch.cat([part.short() for part in plane], 1) for plane in zip(*strips, strict=True)]
+
+    def _cells(self, y: Tensor, top: int, bottom: int) -> list[Tensor]:
+        """The same, float32, of the blocks between two rows of pixels."""
+        before, beyond = self._around(top, bottom)
+        planes = self._planes(y[..., before:beyond, :], decoded=True)
+        vertical = self.subsampling[0]
+        skipped, count = (top - before) // (8 * vertical), -(-(bottom - top) // (8 * vertical))
+        integers = []
+        for plane, table, times in zip(planes, self.tables.to(y), (vertical, 1, 1), strict=True):
+            rows = plane[:, 8 * times * skipped : 8 * times * (skipped + count)]
+            integers.append(torch.round(blocks_to_frequencies(rows) / table))
+        return integers
+
+    def _strips(self, x: Tensor) -> Iterator[tuple[int, int]]:
+        """First rows of the strips that a picture is worked through in, and those after their last: whole blocks."""
+        height, unit = x.shape[-2], 8 * self.subsampling[0]
+        rows = max(LIMIT * height // x.numel() // unit, 1) * unit
+        return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+    def _around(self, top: int, bottom: int) -> tuple[int, int]:
+        """Rows that the chroma of a strip depends on."""
+        margin = CONTEXT * 8 * self.subsampling[0]
+        return max(top - margin, 0), bottom + margin
 
     def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        out = torch.empty_like(d)
+        for top, bottom in self._strips(d):
+            out[..., top:bottom, :] = self._corrected(d[..., top:bottom, :], self._cells(y, top, bottom), v)
+        return out
+
+    def _corrected(self, d: Tensor, cells: list[Tensor], v: Tensor) -> Tensor:
         changes = []
-        for channel, (plane, integers) in enumerate(zip(self._planes(d), self.cells(y), strict=True)):
+        for channel, (plane, integers) in enumerate(zip(self._planes(d), cells, strict=True)):
             table = self.tables[channel].to(d)
             c = blocks_to_frequencies(plane)
             deviation = (v * self._gain(channel)).sqrt().clamp_min(1e-4).view(-1, 1, 1, 1, 1) * 127.5
@@ -206,7 +247,7 @@ class JPEG(Degradation):
             order = detail.argsort(dim=1)[..., None, None].expand_as(magnitudes)
             for part in magnitudes.gather(1, order).chunk(CLASSES, dim=1):
                 weight = share * part.shape[1] / magnitudes.shape[1]
-                variance = variance + weight * quantisation_error(part.mean(dim=1), table).mean(dim=(1, 2))
+                variance = variance + weight * quantisation_error(part.float().mean(dim=1), table).mean(dim=(1, 2))
         return Estimate(y, (variance + ROUNDING).sqrt() / (127.5 * UNDERRATED))
 
     def _gain(self, channel: int) -> float:
@@ -265,7 +306,7 @@ def _sharpen(averaged: Tensor, vertical: bool, horizontal: bool) -> Tensor:
     for dim, wanted in ((2, vertical), (3, horizontal)):
         if wanted:
             sharp = averaged
-            for _ in range(10):
+            for _ in range(SHARPENINGS):
                 before, after = _neighbours(sharp, dim)
                 sharp = (8.0 * averaged - before - after) / 6.0
             averaged = sharp

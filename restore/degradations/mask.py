@@ -9,7 +9,7 @@ from torch import Tensor
 from restore.degradations.base import Estimate, LinearDegradation
 from restore.degradations.gain import noise_diagonal, per_row, row_mean
 from restore.degradations.noise import GaussianNoise, NoiseModel
-from restore.degradations.planes import LIMIT
+from restore.degradations.planes import LIMIT, by_strips
 from restore.degradations.spectral import Spectrum
 from restore.errors import ParameterError
 
@@ -54,6 +54,20 @@ class Mask(LinearDegradation):
         """The measurement's own shape."""
         n, c, h, w = y.shape
         return n, c, h, w
+
+    def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """Per known pixel, d + v / (v + S) (y - d)."""
+        known, spread = self._fitting(d), per_row(v.to(d), d)
+        noise = noise_diagonal(self.noise.variance(self.forward(d)), v, 1.0, d)
+
+        def step(d: Tensor, y: Tensor, known: Tensor, noise: Tensor) -> Tensor:
+            return torch.lerp(d, y, known * (spread / (spread + noise)))
+
+        return by_strips(step, d, y, known, noise)
+
+    def misfit(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of the known pixels; zero elsewhere."""
+        return (y - x).mul_(self._fitting(x))
 
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """r / (S + v) on the known pixels and zero elsewhere, for any diagonal S."""

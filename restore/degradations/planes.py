@@ -1,4 +1,4 @@
-"""Working through large pictures plane by plane, so that temporaries stay small."""
+"""Working through large pictures plane by plane or in strips, so that temporaries stay small."""
 
 from __future__ import annotations
 
@@ -26,6 +26,28 @@ def by_planes(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     for i in range(1, n * c):
         out[i] = function(planes[i])[0, 0]
     return out.view(n, c, *out.shape[1:])
+
+
+def by_strips(function: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
+    """`function` of pictures [N, *, H, W], which must treat all rows of pixels independently, some rows at a time.
+
+    Args:
+        function: takes as many strips and gives one of the same height.
+        pictures: of one height; those of height 1 belong to every strip.
+    """
+    height = max(p.shape[-2] for p in pictures)
+    largest = max(p.numel() for p in pictures)
+    if largest <= LIMIT:
+        return function(*pictures)
+    rows = max(LIMIT * height // largest, 1)
+    out: Tensor | None = None
+    for top in range(0, height, rows):
+        strip = function(*(p if p.shape[-2] == 1 else p[..., top : top + rows, :] for p in pictures))
+        if out is None:
+            out = strip.new_empty(*strip.shape[:-2], height, strip.shape[-1])
+        out[..., top : top + rows, :] = strip
+    assert out is not None
+    return out
 
 
 class Remembered:

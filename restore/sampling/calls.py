@@ -68,7 +68,7 @@ def variance(problem: Problem, x: Tensor, sigma: float) -> Tensor:
 def noisy_start(problem: Problem, sigma: float, scale: float = 1.0) -> Tensor:
     """Initial estimate, or what is known better, + scale * sigma * noise [N, C, H, W]."""
     x = problem.degradation.initial_estimate(problem.y).x if problem.start is None else problem.start()
-    return x + scale * sigma * problem.noise.like(x) if scale > 0 else x
+    return problem.noise.like(x).mul_(scale * sigma).add_(x) if scale > 0 else x
 
 
 def linear(problem: Problem, sampler: str) -> LinearDegradation:

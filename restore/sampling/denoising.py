@@ -55,11 +55,13 @@ def denoise_posterior(
     if total == 1:
         return mean
     grid = (*log_grid(total - 1, START, END), 0.0)
-    x = mean + grid[0] * level * problem.noise.like(y)
-    sample = mean
+    x = problem.noise.like(y).mul_(grid[0] * level).add_(mean)
     for step, s, t in zip(range(1, total), grid, grid[1:], strict=False):
         share = s * s / (1.0 + s * s)  # e^2 / sigma_y^2; s counts in units of sigma_y
         sample = yield DenoiserCall(x.lerp(y, share), level.flatten() * share**0.5, step, total)
-        noise = (1.0 - stochasticity) ** 0.5 * (x - sample) / s + stochasticity**0.5 * level * problem.noise.like(y)
-        x = sample + t * noise
+        if t == 0.0:
+            break
+        stays = t / s * (1.0 - stochasticity) ** 0.5
+        noise = problem.noise.like(y).mul_(t * stochasticity**0.5 * level)
+        x = noise.add_(x, alpha=stays).add_(sample, alpha=1.0 - stays)
     return mean.lerp(sample, kappa)

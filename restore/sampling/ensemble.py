@@ -33,8 +33,9 @@ def self_ensemble(problem: Problem, *, steps: int = ORIENTATIONS) -> Sampling:
     total = upright((yield DenoiserCall(problem.y, level, 0, steps)), 0)
     for orientation in range(1, steps):
         answer = yield DenoiserCall(oriented(problem.y, orientation), level, orientation, steps)
-        total = total + upright(answer, orientation)
-    return total / steps if steps > 1 else total
+        total.add_(upright(answer, orientation))
+        del answer
+    return total.div_(steps) if steps > 1 else total
 
 
 def oriented(x: Tensor, orientation: int) -> Tensor:

@@ -37,27 +37,22 @@ def graded(problem: Problem, steps: int = 3, smallest: float = 0.0025) -> Sampli
     degradation, y = problem.degradation, problem.y
     bright = degradation.brighten(y)
     smooth = torch.nn.functional.avg_pool2d(y, 5, 1, 2, count_include_pad=False)
-    high, low = _ends(local_level(degradation, smooth), smallest)
+    high, low = _ends(degradation.bright_level(smooth), smallest)
     del smooth
     x = yield DenoiserCall(bright, high, 0, steps)
     if steps == 1:
         return x
-    position = local_level(degradation, degradation.forward(x)).clamp_min(smallest).log()
+    position = degradation.bright_level(degradation.forward(x)).clamp_min_(smallest).log_()
     first, last = (t.log().view(-1, 1, 1, 1) for t in (high, low))
     # 0 where the first call's level fits, steps - 1 where the last one's does.
-    position = ((first - position) / (first - last) * (steps - 1)).clamp_(0.0, steps - 1.0)
+    position = position.sub_(first).mul_((steps - 1) / (last - first)).clamp_(0.0, steps - 1.0)
     x = x * (1.0 - position).clamp_min(0.0)
     for step in range(1, steps):
         share = step / (steps - 1)
         d = yield DenoiserCall(bright, high ** (1.0 - share) * low**share, step, steps)
-        x = x + d * (1.0 - (position - step).abs()).clamp_min(0.0)
+        x.addcmul_(d, (1.0 - (position - step).abs()).clamp_min_(0.0))
         del d
     return x
-
-
-def local_level(degradation: Exposure, mean: Tensor) -> Tensor:
-    """Noise standard deviation [N, 1, H, W] in the bright domain, RMS over channels, around a dark picture `mean`."""
-    return degradation.bright_variance(mean).mean(dim=1, keepdim=True).sqrt()
 
 
 def _ends(level: Tensor, smallest: float) -> tuple[Tensor, Tensor]:

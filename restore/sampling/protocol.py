@@ -51,7 +51,9 @@ class RowNoise:
     def like(self, x: Tensor) -> Tensor:
         """A fresh draw shaped as x [N, ...], N being the number of indices; drawn on the CPU for reproducibility."""
         rows = [torch.randn(x.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
-        return torch.stack(rows).to(x.device, x.dtype)
+        # One row, of a large picture perhaps, is not copied.
+        noise = rows[0][None] if len(rows) == 1 else torch.stack(rows)
+        return noise.to(x.device, x.dtype)
 
 
 @dataclass(frozen=True)

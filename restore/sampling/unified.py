@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from restore.sampling.calls import ask, check_fraction, noisy_start, transitions, variance
@@ -68,9 +69,11 @@ def unified(
         del d  # a large picture's memory, not needed while the prior works
         if following == 0.0:
             break
-        guess = x0 if previous is None or ahead == 0.0 else x0 + ahead * (x0 - previous)
+        guess = x0 if previous is None or ahead == 0.0 else torch.lerp(previous, x0, 1.0 + ahead)
         if kappa > 0.0:
-            noise = (x - x0).mul_(kept / sigma).add_(problem.noise.like(x), alpha=fresh)
-            guess = guess + noise.mul_(kappa * following)
-        x, previous = guess, x0
+            stays = kappa * following * kept / sigma
+            noise = problem.noise.like(x).mul_(kappa * following * fresh)
+            guess = noise.add_(x, alpha=stays).sub_(x0, alpha=stays).add_(guess)
+        x, previous = guess, (x0 if ahead > 0.0 else None)
+        del guess
     return x0

@@ -67,7 +67,7 @@ def inpaint(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         return coarse_to_fine(problem, grids, solve)
 
     return Plan(
-        y=source.image * known,
+        y=source.image,
         degradation=Mask(known, GaussianNoise(level / 127.5)),
         sampler=sampler,
         found={
