@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.dead_leaves import dead_leaves
+from models.extreme_pictures import extreme_pictures
 
 #: Synthetic pictures beside the photographs, and their side in pixels (larger when a patch is).
-SYNTHETIC_PICTURES, SYNTHETIC_SIDE = 64, 320
+SYNTHETIC_PICTURES, SYNTHETIC_SIDE = 384, 224
 
 
 class Crops:
@@ -32,7 +32,7 @@ class Crops:
         pictures: uint8 [H, W, 3] each; those smaller than a patch are left out.
         patch: side of a patch in pixels.
         shrink: smallest factor of the smaller copies; 1 for none.
-        synthetic: share of the patches that show flat, saturated or synthetic areas; see `extreme_pictures`.
+        synthetic: share of the patches that are of `extreme_pictures`.
         seed: of the factors and the synthetic pictures.
         device: where the pixels are kept and the patches are cut.
 
@@ -103,52 +103,6 @@ class Crops:
         generator = torch.Generator(self.pixels.device).manual_seed(seed)
         while True:
             yield self.batch(count, generator)
-
-
-def extreme_pictures(count: int, side: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """Pictures of what photographs seldom show: dead leaves, the same saturated, flat or evenly shaded areas, patterns.
-
-    A network without normalisation that never saw them may answer with values far out of range.
-
-    Args:
-        count: of pictures; a quarter of each kind.
-        side: height and width in pixels.
-        seed: of every draw.
-
-    Returns:
-        uint8 [side, side, 3] each.
-    """
-    rng = np.random.default_rng(seed)
-    leaves = dead_leaves(-(-count // 4), side, side, seed=seed + 1).permute(0, 2, 3, 1).numpy()
-    ramp = np.linspace(0.0, 1.0, side)[:, None, None]
-    pictures = []
-    for picture in leaves:
-        gains = rng.uniform(2.0, 8.0, 3)
-        first, second = rng.uniform(-1.5, 1.5, (2, 3))
-        if rng.integers(2):
-            second = first
-        shaded = np.broadcast_to(first + (second - first) * ramp, picture.shape)
-        pictures += [picture, picture * gains, shaded, _pattern(side, rng)]
-    return [np.round((np.clip(p, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8) for p in pictures[:count]]
-
-
-def _pattern(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Stripes, a chequerboard or blocks of two colours, often black and white; [side, side, 3] in [-1, 1]."""
-    kind = rng.integers(3)
-    if kind == 2:
-        block = int(rng.integers(1, 7))
-        small = rng.integers(2, size=(-(-side // block), -(-side // block)))
-        chosen = np.kron(small, np.ones((block, block), int))[:side, :side]
-    else:
-        rows, columns = np.mgrid[:side, :side]
-        angle = rng.choice([0.0, np.pi / 2, rng.uniform(0.0, np.pi)])
-        turns = 1.0 / np.exp(rng.uniform(np.log(2.0), np.log(40.0)))
-        # Off every multiple of a half, so that no pixel lies on an edge and rounding decides nothing.
-        along = (columns * np.cos(angle) + rows * np.sin(angle)) * turns + 0.2468
-        across = (rows * np.cos(angle) - columns * np.sin(angle)) * turns + 0.2468
-        chosen = np.floor(2.0 * along).astype(int) + (np.floor(2.0 * across).astype(int) if kind else 0)
-    colours = np.array([[-1.0] * 3, [1.0] * 3]) if rng.integers(2) else rng.uniform(-1.0, 1.0, (2, 3))
-    return np.asarray(colours[chosen % 2])
 
 
 def _smaller_copies(pictures: Sequence[NDArray[np.uint8]], shrink: float, seed: int) -> list[NDArray[np.uint8]]:

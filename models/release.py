@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.crops import extreme_pictures
 from models.denoiser import TorchDenoiser, network_info
 from models.error_table import SIGMAS, central_crops, measure_error_table, save_error_table
 from models.export import calibrate
+from models.extreme_pictures import extreme_pictures
 from models.registry import (
     CONFIG_FILE,
     DEFAULT,
@@ -53,7 +53,7 @@ CITATION = "Pellucid: photo restoration with a diffusion prior"
 #: crops hardly are (and not those that were trained on), and photographs; each with as much noise as the network is
 #: told, with half of it and with none. Without normalisation a long training, or a few steps at a high learning rate,
 #: can do that to a network whose scores on photographs have just become better.
-SYNTHETIC_PICTURES, STABILITY_SIDE, SYNTHETIC_SEED = 32, 64, 10_000
+SYNTHETIC_PICTURES, STABILITY_SIDE, SYNTHETIC_SEED = 60, 64, 10_000
 NOISE_SHARES = (1.0, 0.5, 0.0)
 #: Largest error of one estimate, in noise levels: twice what doing nothing errs by.
 BLOWN_UP = 2.0

@@ -278,7 +278,8 @@ class Trainer:
     @torch.no_grad()
     def _taught(self, images: Tensor, sigma: Tensor, noise: Tensor, mismatched: Tensor) -> tuple[Tensor, Tensor]:
         """Patches and what is to be answered to them: where noise and level do not match, what the teacher answers,
-        to half of those patches after they were reduced and enlarged again."""
+        to half of those patches after they were reduced and enlarged again. A teacher that errs by more than the noise
+        that it was told has nothing to teach about that patch."""
         if self.teacher is None:
             return images, images
         factor = 0.5 if self.step % 2 else 0.25
@@ -290,7 +291,9 @@ class Trainer:
         rows = mismatched.nonzero()[:, 0]
         if len(rows):
             noisy = images[rows] + sigma[rows].view(-1, 1, 1, 1) * noise[rows]
-            target[rows] = self.teacher(noisy, sigma[rows]).float().clamp(-1.0, 1.0)
+            answers = self.teacher(noisy, sigma[rows]).float().clamp(-1.0, 1.0)
+            errs = (answers - images[rows]).square().mean((1, 2, 3), keepdim=True).sqrt()
+            target[rows] = torch.where(errs < sigma[rows].view(-1, 1, 1, 1), answers, images[rows])
         return images, target
 
     def run(self) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.crops import Crops, extreme_pictures
+from models.crops import Crops
 
 
 def _coordinates(height: int, width: int) -> np.ndarray:
@@ -62,13 +62,3 @@ def test_pictures_smaller_than_a_patch_are_left_out() -> None:
     assert (crops[:, 2] == 40).all()
     with pytest.raises(ValueError, match="16 pixels"):
         Crops([_coordinates(12, 90)], 16)
-
-
-def test_extreme_pictures_hold_flat_saturated_and_patterned_areas() -> None:
-    pictures = extreme_pictures(32, 96)
-    assert len(pictures) == 32 and all(p.shape == (96, 96, 3) and p.dtype == np.uint8 for p in pictures)
-    assert all(p.std(axis=1).max() == 0 for p in pictures[2::4])
-    assert min(float(((p == 0) | (p == 255)).mean()) for p in pictures[1::4]) > 0.3
-    for pattern in pictures[3::4]:
-        colours = np.unique(pattern.reshape(-1, 3), axis=0, return_counts=True)[1]
-        assert len(colours) == 2 and colours.min() > 0.2 * 96 * 96
