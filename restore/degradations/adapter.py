@@ -77,7 +77,7 @@ class DeepinvAdapter(LinearDegradation):
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """By conjugate gradients, in float32."""
         largest = self._remembered.get(("largest", tuple(r.shape[1:])), lambda: largest_eigenvalue(self, r[:1]))
-        return solve_gain(self.forward, self.adjoint, r, noise_variance, v, largest=largest, double=False)
+        return solve_gain(self.gram, r, noise_variance, v, largest=largest, double=False)
 
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], under the white prior; by one random probe."""

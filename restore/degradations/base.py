@@ -97,6 +97,10 @@ class LinearDegradation(Degradation):
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y, a picture."""
 
+    def gram(self, y: Tensor) -> Tensor:
+        """A A^T y, shaped as y."""
+        return self.forward(self.adjoint(y))
+
     @abstractmethod
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """w = (S + v A A^T)^-1 r, shaped as r.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -59,7 +60,7 @@ class Blur(LinearDegradation):
         #: Symmetric in both directions about its middle pixel.
         self.symmetric = odd and all(float((f - kernel).abs().max()) <= 1e-6 * scale for f in flips)
         self._factors = separated(kernel)
-        self._remembered = Remembered(4)
+        self._remembered = Remembered(6)
 
     @property
     def _margins(self) -> tuple[int, int, int, int]:
@@ -109,8 +110,7 @@ class Blur(LinearDegradation):
         kh, kw = self.kernel.shape
         size = fast_size(h), fast_size(w)
         product = torch.fft.rfft2(x, s=size) * self._transfer(size, x)
-        whole: Tensor = torch.fft.irfft2(product, s=size)
-        return whole[..., kh - 1 : h, kw - 1 : w]
+        return back(product, size)[..., kh - 1 : h, kw - 1 : w]
 
     def _correlate(self, y: Tensor) -> Tensor:
         """Adjoint of `_convolve`."""
@@ -119,8 +119,7 @@ class Blur(LinearDegradation):
         size = fast_size(h), fast_size(w)
         padded = torch.nn.functional.pad(y, (kw - 1, 0, kh - 1, 0))
         product = torch.fft.rfft2(padded, s=size) * self._transfer(size, y).conj()
-        whole: Tensor = torch.fft.irfft2(product, s=size)
-        return whole[..., :h, :w]
+        return back(product, size)[..., :h, :w]
 
     def cosine_form(self, image_shape: tuple[int, int, int, int]) -> CosineForm | None:
         """Exists for symmetric kernels with boundary="reflect"."""
@@ -158,15 +157,8 @@ class Blur(LinearDegradation):
                 noise = noise_variance[i].expand(k) if noise_variance.ndim == 1 else None
                 noise = noise_variance[i, j : j + together].unsqueeze(1) if noise is None else noise
                 spread = v[i].expand(k)
-                solution = solve_gain(
-                    self.forward,
-                    self.adjoint,
-                    part,
-                    noise,
-                    spread,
-                    largest=largest,
-                    precondition=lambda b, s, spread=spread, form=form: self._periodic(b, s, spread, form),  # type: ignore[misc]
-                )
+                nearly = self._nearly(spread, form)
+                solution = solve_gain(self.gram, part, noise, spread, largest=largest, precondition=nearly)
                 out[i, j : j + together] = solution.squeeze(1)
         return out
 
@@ -175,19 +167,47 @@ class Blur(LinearDegradation):
         """A bound on the largest eigenvalue of A A^T; exact for non-negative kernels."""
         return float(self.kernel.abs().sum()) ** 2 * (4.0 if self.boundary == "reflect" and not self.symmetric else 1.0)
 
-    def _periodic(self, b: Tensor, s: Tensor, v: Tensor, form: CosineForm | None) -> Tensor:
-        """The solution if S were its mean, and the picture surrounded by zeros (periodic, with the kernel's size of
-        them in between: a third fewer iterations than without) or, for symmetric kernels, mirrored."""
-        mean = row_mean(s)
+    def gram(self, y: Tensor) -> Tensor:
+        """A A^T y; with boundary="valid" one product of Fourier transforms."""
+        if self.boundary == "reflect":
+            return super().gram(y)
+        return by_planes(lambda plane: self._filtered(plane, self._power(plane)), y)
+
+    def _nearly(self, v: Tensor, form: CosineForm | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """(r, S) -> the solution if S were its mean, and the picture surrounded by zeros (periodic, with the kernel's
+        size of them in between: a third fewer iterations than without) or, for symmetric kernels, mirrored."""
         if form is not None:
-            return form.solve(b, mean, v)
-        h, w = b.shape[-2:]
-        kh, kw = self.kernel.shape
-        size = fast_size(h + kh), fast_size(w + kw)
-        power = self._transfer(size, b).abs().square()
-        system = mean.to(b).view(-1, 1, 1, 1) + v.to(b).view(-1, 1, 1, 1) * power
-        whole: Tensor = torch.fft.irfft2(torch.fft.rfft2(b, s=size) / system, s=size)
-        return whole[..., :h, :w]
+            return lambda r, s: form.solve(r, row_mean(s), v)
+        factors = Remembered(1)
+
+        def solve(r: Tensor, s: Tensor) -> Tensor:
+            def make() -> Tensor:
+                mean, spread = row_mean(s).to(r).view(-1, 1, 1, 1), v.to(r).view(-1, 1, 1, 1)
+                return (mean + spread * self._power(r)).reciprocal_()
+
+            return self._filtered(r, factors.get(r.dtype, make))
+
+        return solve
+
+    def _grid(self, y: Tensor) -> tuple[int, int]:
+        """A periodic grid that holds y and, beyond it, as many zeros as the kernel's size: nothing wraps."""
+        (h, w), (kh, kw) = y.shape[-2:], self.kernel.shape
+        return fast_size(h + kh), fast_size(w + kw)
+
+    def _power(self, y: Tensor) -> Tensor:
+        """|Fourier transform of the kernel|^2 on y's grid: that of A A^T without borders."""
+        size = self._grid(y)
+
+        def make() -> Tensor:
+            transfer = self._transfer(size, y)
+            return transfer.real.square() + transfer.imag.square()
+
+        return self._remembered.get(("power", size, y.device, y.dtype), make)
+
+    def _filtered(self, y: Tensor, factors: Tensor) -> Tensor:
+        """Product with real factors on y's grid, seen where y is."""
+        size = self._grid(y)
+        return back(torch.fft.rfft2(y, s=size).mul_(factors), size)[..., : y.shape[-2], : y.shape[-1]]
 
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], under the white prior; the kernel's Fourier transform stands in for singular values not at hand."""
@@ -240,6 +260,12 @@ def separated(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
     if values.numel() > 1 and float(values[1]) > 1e-6 * float(values[0]):
         return None
     return left[:, 0] * values[0].sqrt(), right[0] * values[0].sqrt()
+
+
+def back(transform: Tensor, size: tuple[int, int]) -> Tensor:
+    """What has this `rfft2`. Axis by axis: for 24 megapixels `irfft2` took 1.7 times as long."""
+    x: Tensor = torch.fft.irfft(torch.fft.ifft(transform, dim=-2), n=size[1], dim=-1)
+    return x
 
 
 def fast_size(n: int) -> int:

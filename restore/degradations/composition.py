@@ -97,7 +97,7 @@ class LinearComposition(LinearDegradation):
         if form is not None and noise_variance.ndim == 1:
             return form.solve(r, noise_diagonal(noise_variance, v, float(form.gram.max()), r), v)
         largest = self._remembered.get(("largest", *r.shape), lambda: largest_eigenvalue(self, r))
-        return solve_gain(self.forward, self.adjoint, r, noise_variance, v, largest=largest, double=self.double)
+        return solve_gain(self.gram, r, noise_variance, v, largest=largest, double=self.double)
 
     def estimate_error(self, y: Tensor) -> Tensor:
         """[N], under the white prior; by one random probe."""

@@ -242,8 +242,7 @@ class Bicubic(Downsampling):
         if exact_h and exact_w and noise_variance.ndim == 1:
             return closed(r, noise_diagonal(noise_variance, v, largest, r))
         return solve_gain(
-            self.forward,
-            self.adjoint,
+            self.gram,
             r,
             noise_variance,
             v,
