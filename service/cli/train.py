@@ -11,8 +11,8 @@ from service.cli.values import Duration, Numbers
 
 #: Options whose value is a field of `TrainingConfig` of the same name; what is not given keeps that class's default.
 FIELDS = (
-    "channels", "blocks", "middle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay", "ema",
-    "shrink", "synthetic", "mismatch", "grey", "sigma_low", "sigma_high", "sigma_min", "sigma_max",
+    "channels", "blocks", "middle", "unshuffle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay",
+    "ema", "shrink", "synthetic", "mismatch", "distilled", "grey", "sigma_low", "sigma_high", "sigma_min", "sigma_max",
     "high_share", "gradient_clip", "spike", "seed", "compile",
 )  # fmt: skip
 
@@ -33,17 +33,19 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--init", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder of weights to start a new run from, such as another run's ema/.")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder of weights whose answers are learned where the noise is not what is told.")  # fmt: skip
+              help="Folder of weights whose answers are learned; see --mismatch and --distilled.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,256.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
 @click.option("--middle", type=_POSITIVE, help="Residual blocks at the bottom.")
+@click.option("--unshuffle", type=_POSITIVE, help="The first level has so many times fewer pixels a side.")
 @click.option("--batch", type=_POSITIVE, help="Patches in a step.")
 @click.option("--patch", type=click.IntRange(min=16), help="Side of a patch in pixels.")
 @click.option("--shrink", type=click.FloatRange(0.0, 1.0, min_open=True),
               help="Every other patch is scaled down by a factor from this to 1.")  # fmt: skip
 @click.option("--synthetic", type=_SHARE, help="Share of patches of flat, saturated or synthetic areas.")
 @click.option("--mismatch", type=_SHARE, help="Share of patches with another noise than is told; with --teacher.")
+@click.option("--distilled", type=_SHARE, help="Weight of the teacher's answers elsewhere; with --teacher.")
 @click.option("--grey", type=_SHARE, help="Share of patches whose noise is the same in every channel.")
 @click.option("--lr", type=_ABOVE_ZERO, help="Learning rate.")
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), help="Of the hidden convolutions.")
@@ -99,6 +101,10 @@ def train(
     )
     if config.mismatch > 0 and teacher is None:
         raise click.UsageError("--mismatch needs a --teacher: clean patches as answers make a worse prior")
+    if config.distilled > 0 and teacher is None:
+        raise click.UsageError("--distilled needs a --teacher")
+    if config.patch % (config.unshuffle * 2 ** (len(config.channels) - 1)):
+        raise click.UsageError("--patch must be divisible by the factor between the picture and the last level")
     if len(config.channels) != len(config.blocks):
         raise click.UsageError("--channels and --blocks must name the same number of levels")
     try:

@@ -1,6 +1,7 @@
 """Training: it learns, it resumes exactly, it keeps validation pictures apart."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +128,35 @@ def test_teacher_is_answered_where_the_noise_is_not_what_is_told(folder: Path, t
     taught = Trainer(photographs, tmp_path / "taught", config, init=tmp_path / "weights", teacher=tmp_path / "weights")
     # What it answers already, but for what lies out of range.
     assert taught.train_step(batch, 1.0) < 0.2 * pupil.train_step(batch, 1.0)
+
+
+def test_teacher_is_answered_elsewhere_as_far_as_is_wanted(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    batch = next(Crops(photographs.train, 16).batches(4, 0))
+    shape: dict[str, Any] = {**TINY, "grey": 0.0, "high_share": 0.0, "sigma_low": 0.5}
+    Trainer(photographs, tmp_path / "teacher", TrainingConfig(**shape, unshuffle=4)).ema.save_pretrained(tmp_path / "w")
+
+    def loss(distilled: float) -> float:
+        """Of a network that answers as its teacher does."""
+        config = TrainingConfig(**shape, unshuffle=4, distilled=distilled)
+        run = Trainer(photographs, tmp_path / str(distilled), config, init=tmp_path / "w", teacher=tmp_path / "w")
+        return float(run.train_step(batch, 1.0))
+
+    assert loss(1.0) < 0.2 * loss(0.0)
+    assert loss(0.5) == pytest.approx(0.25 * loss(0.0), rel=0.2)
+
+
+def test_teacher_that_errs_more_than_the_noise_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY, mismatch=1.0)
+    trainer = Trainer(photographs, tmp_path / "teacher", config)
+    trainer.ema.tail.bias.fill_(100.0)
+    trainer.ema.save_pretrained(tmp_path / "weights")
+    taught = Trainer(photographs, tmp_path / "taught", config, teacher=tmp_path / "weights")
+    images = torch.rand(4, 3, 16, 16) - 0.5
+    told = torch.full((4,), 0.2)
+    shown, target = taught._taught(images, told, torch.zeros_like(images), torch.ones(4, dtype=torch.bool))
+    assert torch.equal(target, shown)
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
