@@ -58,7 +58,8 @@ class Mask(LinearDegradation):
     def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Per known pixel, d + v / (v + S) (y - d)."""
         known, spread = self._fitting(d), per_row(v.to(d), d)
-        noise = noise_diagonal(self.noise.variance(self.forward(d)), v, 1.0, d)
+        # Unknown pixels are given a variance, too, which is not used.
+        noise = noise_diagonal(self.noise.variance(d), v, 1.0, d)
 
         def step(d: Tensor, y: Tensor, known: Tensor, noise: Tensor) -> Tensor:
             return torch.lerp(d, y, known * (spread / (spread + noise)))

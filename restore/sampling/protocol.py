@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from restore.degradations.base import Degradation
+from restore.errors import ParameterError
 from restore.prior.protocol import PriorInfo
 
 
@@ -49,7 +50,16 @@ class RowNoise:
         self._generators = [torch.Generator().manual_seed(m) for m in mix]
 
     def like(self, x: Tensor) -> Tensor:
-        """A fresh draw shaped as x [N, ...], N being the number of indices; drawn on the CPU for reproducibility."""
+        """A fresh draw shaped as x [N, ...], N being the number of indices; drawn on the CPU for reproducibility.
+
+        Raises:
+            ParameterError: another number of rows.
+        """
+        if x.shape[0] != len(self._generators):
+            raise ParameterError(
+                f"noise was asked for {x.shape[0]} rows and there are indices for {len(self._generators)}; give "
+                "RowNoise one index a row"
+            )
         rows = [torch.randn(x.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
         # One row, of a large picture perhaps, is not copied.
         noise = rows[0][None] if len(rows) == 1 else torch.stack(rows)

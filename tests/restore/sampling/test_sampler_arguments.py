@@ -167,3 +167,12 @@ def test_every_sampler_has_levels_of_its_own():
         "dps": 1000,
         "pigdm": 100,
     }
+
+
+def test_noise_has_an_index_for_every_row():
+    noise = RowNoise(3, [5, 7])
+    both = noise.like(torch.zeros(2, 3, 4, 4))
+    assert both.shape == (2, 3, 4, 4) and not torch.equal(both[0], both[1])
+    assert torch.equal(RowNoise(3, [7]).like(torch.zeros(1, 3, 4, 4)), both[1:])
+    with pytest.raises(ParameterError, match="3 rows and there are indices for 2"):
+        noise.like(torch.zeros(3, 3, 4, 4))
