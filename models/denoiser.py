@@ -33,13 +33,19 @@ def bf16_in_hardware(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported() and torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        try:
-            if getattr(torch.cpu, probe)():
-                return True
-        except (AttributeError, RuntimeError):
-            continue
-    return False
+    return has_amx() or _probed("_is_avx512_bf16_supported")
+
+
+def has_amx() -> bool:
+    """Whether the processor has units for products of matrices (AMX); where PyTorch cannot tell, the answer is no."""
+    return _probed("_is_amx_tile_supported")
+
+
+def _probed(probe: str) -> bool:
+    try:
+        return bool(getattr(torch.cpu, probe)())
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def receptive_field(network: DenoisingUNet) -> int:
@@ -89,6 +95,14 @@ def _exact_convolutions(wanted: bool) -> AbstractContextManager[None]:
         return nullcontext()
     now = torch.backends.cudnn
     return now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False)
+
+
+def clipped(answer: Tensor) -> Tensor:
+    """A new tensor in [-1, 1]. Clipping would hide an overflow: infinity becomes NaN."""
+    # On a CPU to ask costs less than two copies of the picture; on other devices it would wait for the answer.
+    if answer.device.type == "cpu" and bool(answer.detach().sum().isfinite()):
+        return answer.clamp(-1.0, 1.0)
+    return answer.nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)
 
 
 class TorchDenoiser:
@@ -163,5 +177,5 @@ class TorchDenoiser:
             ):
                 answer: Tensor = self._network(padded, levels)
             # Clipping would hide an overflow: infinity is passed on as NaN.
-            answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)
+            answer = clipped(answer[:, :, :height, :width])
             return answer.to(x.device, x.dtype).contiguous()

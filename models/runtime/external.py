@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from models.denoiser import clipped
 from restore.prior.padding import reflect_pad
 from restore.prior.protocol import PriorInfo
 
@@ -45,11 +45,9 @@ class ExternalDenoiser(ABC):
         padded = padded.to(self.device).contiguous()
         levels = sigma.detach().to(self.device, torch.float32).contiguous()
         with self._lock:
-            answer = self._infer(padded, levels)
-        # Clipping would hide an overflow: infinity is passed on as NaN.
-        answer = answer[:, :, :height, :width].nan_to_num(math.nan, math.nan, math.nan).clamp(-1.0, 1.0)
+            answer = clipped(self._infer(padded, levels)[:, :, :height, :width])
         return answer.to(x.device, x.dtype).contiguous()
 
     @abstractmethod
     def _infer(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The network's answer to contiguous float32 tensors on `device`."""
+        """The network's answer to contiguous float32 tensors on `device`; the next call may overwrite it."""

@@ -25,14 +25,15 @@ def load_module() -> Any:
     return openvino
 
 
-def compile_request(data: bytes, name: str, hint: str, threads: int) -> Any:
-    """A request on the CPU, compiled once for all sizes.
+def compile_request(data: bytes, name: str, hint: str, threads: int, shape: tuple[int, ...] | None = None) -> Any:
+    """A request on the CPU, compiled for all sizes, or for single pictures of one shape.
 
     Args:
         data: the ONNX file's content, checked before (`models.runtime.onnx_files`).
         name: of the prior, for messages.
         hint: what float operations are computed in, a value of `HINTS`.
         threads: of a call.
+        shape: (channels, height, width); None for any, and any number of pictures.
 
     Raises:
         RuntimeUnavailableError: OpenVINO is missing, or cannot run the graph.
@@ -47,8 +48,10 @@ def compile_request(data: bytes, name: str, hint: str, threads: int) -> Any:
     }
     try:
         core = module.Core()
-        compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
-        return compiled.create_infer_request()
+        model = core.read_model(data, b"")
+        if shape is not None:
+            model.reshape({"x": [1, *shape], "sigma": [1]})
+        return core.compile_model(model, "CPU", settings).create_infer_request()
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise RuntimeUnavailableError(f"OpenVINO cannot run {name}: {reason}") from error
