@@ -1,9 +1,7 @@
-"""Peak memory against the size of the picture: a noisy JPEG denoised from file to file, whole and in strips; and of
-every task on a photograph of 24 megapixels.
+"""Peak memory against the size of the picture: a noisy JPEG denoised from file to file, whole and in strips.
 
-Each size and task runs in a process of its own. To save time a tiny untrained network may stand in for the prior where
-sizes are compared: it works in the same tiles, so that what is held of the picture is the same; the tables say which
-network ran.
+Each size runs in a process of its own. To save time a tiny untrained network may stand in for the prior: it works in
+the same tiles, so that what is held of the picture is the same; the tables say which network ran.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from typing import Any
 import common
 import plots
 import pyvips
-from PIL import Image
 
 from models.unet import DenoisingUNet
 
@@ -27,26 +24,6 @@ MEGAPIXELS = (1, 2, 4, 8, 16, 32, 64, 100)
 EMBEDDED_MEGAPIXELS = (1, 4, 16, 32)
 WAYS = {"whole": [], "in strips": ["--file"]}
 NOISE = 15.0
-#: Megapixels of the result of every task, and what it is at most to take.
-TASK_MEGAPIXELS, LIMIT_GIB = 24, 3.0
-#: By name: how many times smaller the picture given is than the result, the task, and its parameters. Two calls, three
-#: where holes are filled at several sizes: after that nothing more is held.
-TASKS: dict[str, tuple[int, str, dict[str, Any]]] = {
-    "denoise": (1, "denoise", {"noise": NOISE, "steps": 2}),
-    "denoise, a sample": (1, "denoise", {"noise": NOISE, "steps": 3, "fidelity": 0.0}),
-    "denoise, mean of two samples": (1, "denoise", {"noise": NOISE, "steps": 2, "fidelity": 0.0, "samples": 2}),
-    "super-resolve x2": (2, "super-resolve", {"scale": 2, "steps": 2}),
-    "super-resolve x4": (4, "super-resolve", {"scale": 4, "steps": 2}),
-    "super-resolve x4, a sample": (4, "super-resolve", {"scale": 4, "steps": 2, "fidelity": 0.0}),
-    "deblur": (1, "deblur", {"kernel": "gaussian:1.6", "noise": NOISE, "steps": 2}),
-    "inpaint": (1, "inpaint", {"steps": 3}),
-    "inpaint, half-way to a sample": (1, "inpaint", {"steps": 3, "fidelity": 0.5}),
-    "colorize": (1, "colorize", {"steps": 2}),
-    "dejpeg": (1, "dejpeg", {"steps": 2}),
-    "low-light-enhance": (1, "low-light-enhance", {"steps": 3}),
-    "low-light-enhance, a sample": (1, "low-light-enhance", {"steps": 2, "fidelity": 0.0}),
-    "auto": (1, "auto", {}),
-}
 #: The tiny network: one level of so many channels, on cells of so many pixels.
 TINY, CELL = 16, 8
 
@@ -58,7 +35,6 @@ def main() -> None:
     parser.add_argument(
         "--embedded", type=int, nargs="*", default=EMBEDDED_MEGAPIXELS, help="with the prior, in strips"
     )
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS, help="with the prior")
     parser.add_argument("--steps", type=int, default=1, help="calls for every picture: orientations averaged")
     options = common.parse(parser)
     facts = common.circumstances(common.open_prior(options))
@@ -74,10 +50,6 @@ def main() -> None:
                 weights = tiny if network == "tiny" else options.weights
                 ledger.put(measure(options, weights, way, size, Path(folder)), network, way, size)
             print(network, way, size, ledger.get(network, way, size), flush=True)
-        for name in options.tasks:
-            if ledger.get("tasks", name, TASK_MEGAPIXELS) is None:
-                ledger.put(measure_task(options, name, Path(folder)), "tasks", name, TASK_MEGAPIXELS)
-            print(name, ledger.get("tasks", name, TASK_MEGAPIXELS), flush=True)
     tables = tabulate(options, ledger)
     draw(tables, options.out)
     common.report(
@@ -91,7 +63,6 @@ def main() -> None:
             "loaded: with the prior, before the picture.",
             f"The tiny network is untrained, one level of {TINY} channels; it works in the prior's tiles, 512 pixels.",
             "In strips: Restorer.restore_file, as the command line does; below 32 megapixels it restores the whole.",
-            *judged(tables[-1] if options.tasks else None),
         ],
         facts,
     )
@@ -103,21 +74,6 @@ def measure(options: Any, weights: Path | None, way: str, megapixels: int, folde
     source = folder / f"{megapixels}.jpg"
     photograph(options.data, megapixels, source)
     return alone(options, weights, "denoise", {"noise": NOISE, "steps": options.steps}, source, WAYS[way])
-
-
-def measure_task(options: Any, name: str, folder: Path) -> dict[str, Any]:
-    """One restoration by the prior, whose result has `TASK_MEGAPIXELS`, in a process of its own."""
-    smaller, task, parameters = TASKS[name]
-    source = folder / "source.jpg"
-    photograph(options.data, TASK_MEGAPIXELS, source, smaller)
-    if task == "inpaint":
-        width, height = Image.open(source).size
-        mask = Image.new("L", (width, height))
-        for box in ((300, 500, 700, 540), (3000, 2000, 3100, 2100)):  # a strip, and a hole filled at several sizes
-            mask.paste(255, box)
-        mask.save(folder / "mask.png")
-        parameters = {**parameters, "mask": str(folder / "mask.png")}
-    return alone(options, options.weights, task, parameters, source, ["--file"])
 
 
 def alone(
@@ -159,25 +115,7 @@ def tabulate(options: Any, ledger: common.Ledger) -> list[common.Table]:
     for size in options.embedded:
         found = ledger.get("prior", "in strips", size)
         prior.add(size, found["peak_gib"], *_shared(found))
-    tasks = common.Table(
-        f"Every task by the prior, a result of {TASK_MEGAPIXELS} megapixels",
-        ["task", "calls", "peak, GiB", "loaded, GiB", "seconds"],
-    )
-    for name in options.tasks:
-        found = ledger.get("tasks", name, TASK_MEGAPIXELS)
-        tasks.add(name, found["nfe"], found["peak_gib"], found["loaded_gib"], found["restore_seconds"])
-    return [table for table in (tiny, prior, tasks) if table.rows]
-
-
-def judged(tasks: common.Table | None) -> list[str]:
-    """The bar, of the tasks."""
-    if tasks is None:
-        return []
-    worst = max(tasks.rows, key=lambda row: row[2])
-    reached = "reached" if worst[2] < LIMIT_GIB else "missed"
-    return [
-        f"Most at {TASK_MEGAPIXELS} megapixels: {worst[0]}, {worst[2]:.2f} GiB; wanted: below {LIMIT_GIB:g}, {reached}."
-    ]
+    return [table for table in (tiny, prior) if table.rows]
 
 
 def _shared(found: dict[str, Any]) -> list[Any]:
@@ -189,8 +127,6 @@ def draw(tables: list[common.Table], out: Path) -> None:
     with plots.figure(out, "memory") as figure:
         axes = figure.add_subplot()
         for table in tables:
-            if table.columns[0] != "megapixels":
-                continue
             sizes = [row[0] for row in table.rows]
             for column, name in enumerate(table.columns):
                 if "peak" in name:
