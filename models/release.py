@@ -93,8 +93,8 @@ The mean squared error at each noise level, v(sigma), is in `{table}`.
 ## Limits
 
 Photographs, and synthetic patterns and lettering; medical and satellite pictures were not in the training data. What
-noise has erased is replaced by what is plausible, not by what was there: a restored face or number plate is no evidence. The prior sees
-about {field} pixels around each pixel and knows nothing of the scene beyond.
+noise has erased is replaced by what is plausible, not by what was there: a restored face or number plate is no
+evidence. The prior sees about {field} pixels around each pixel and knows nothing of the scene beyond.
 """
 
 
