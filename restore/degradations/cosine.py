@@ -4,6 +4,7 @@ symmetric borders."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,10 +16,15 @@ def _phase(n: int, like: Tensor) -> Tensor:
     return phase.to(like.device, torch.complex128 if like.dtype == torch.float64 else torch.complex64)
 
 
-def _scale(n: int, like: Tensor) -> Tensor:
-    scale = torch.full((n,), math.sqrt(2.0 / n), dtype=like.dtype, device=like.device)
+@lru_cache(maxsize=16)
+def _scales(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    scale = torch.full((n,), math.sqrt(2.0 / n), dtype=dtype, device=device)
     scale[0] = math.sqrt(1.0 / n)
     return scale
+
+
+def _scale(n: int, like: Tensor) -> Tensor:
+    return _scales(n, like.dtype, like.device)
 
 
 def _dct_last(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,10 +21,13 @@ class ErrorTable:
     sigma: tuple[float, ...]
     mse: tuple[float, ...]
 
+    @cached_property
+    def _logarithms(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(self.sigma, dtype=torch.float64).log(), torch.tensor(self.mse, dtype=torch.float64).log()
+
     def __call__(self, sigma: Tensor) -> Tensor:
         """Mean squared error at each sigma; same shape and device as the argument."""
-        grid = torch.tensor(self.sigma, dtype=torch.float64).log()
-        values = torch.tensor(self.mse, dtype=torch.float64).log()
+        grid, values = self._logarithms
         s = sigma.detach().to("cpu", torch.float64).log()
         index = torch.searchsorted(grid, s.contiguous()).clamp(1, len(grid) - 1)
         left, right = grid[index - 1], grid[index]
