@@ -41,6 +41,8 @@ class Cheap:
         getattr(self, f"_{self.kind}", lambda x: None)(x)
         s = sigma.view(-1, 1, 1, 1)
         answer = (x + s * F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)) / (1 + s)
+        # A little of the whole tile is in every pixel, so that it matters how a picture is cut.
+        answer += 0.02 * x.mean(dim=(2, 3), keepdim=True)
         if (self.kind in ("nan", "half") and self._now()) or self.calls == self.options.get("nan"):
             answer[-1] = float("nan")
         return answer.clamp(-1, 1)
