@@ -20,10 +20,10 @@ class Moments:
         if self._mean is None:
             self._mean = x
             return
-        squares = torch.zeros_like(x) if self._squares is None else self._squares
         delta = x - self._mean
-        self._mean = self._mean + delta / self._count
-        self._squares = squares + delta * (x - self._mean)
+        self._mean = torch.lerp(self._mean, x, 1.0 / self._count)
+        delta.mul_(x - self._mean)
+        self._squares = delta if self._squares is None else self._squares.add_(delta)
 
     @property
     def mean(self) -> Tensor:
