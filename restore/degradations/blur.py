@@ -136,6 +136,15 @@ class Blur(LinearDegradation):
 
         return self._remembered.get(("cosine", height, width), make)
 
+    def gain_step(self, d: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """See `LinearDegradation.gain_step`; channel by channel where pictures are large, for these do not mix."""
+        if d.numel() <= LIMIT or self.noise.variance(y).ndim > 1:
+            return super().gain_step(d, y, v)
+        out = torch.empty_like(d)
+        for c in range(d.shape[1]):
+            out[:, c : c + 1] = super().gain_step(d[:, c : c + 1], y[:, c : c + 1], v)
+        return out
+
     def solve(self, r: Tensor, noise_variance: Tensor, v: Tensor) -> Tensor:
         """Exact by cosine transforms where `cosine_form` exists and the noise is one variance a row; else conjugate
         gradients, each row for itself, plane by plane where pictures are large."""
@@ -199,8 +208,10 @@ class Blur(LinearDegradation):
         size = self._grid(y)
 
         def make() -> Tensor:
-            transfer = self._transfer(size, y)
-            return transfer.real.square() + transfer.imag.square()
+            # Not `_transfer`, which would keep it beside what is made of it.
+            transfer = torch.fft.rfft2(self.kernel.to(y.device, y.dtype), s=size)
+            power: Tensor = transfer.real.square() + transfer.imag.square()
+            return power
 
         return self._remembered.get(("power", size, y.device, y.dtype), make)
 

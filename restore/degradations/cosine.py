@@ -10,10 +10,15 @@ import torch
 from torch import Tensor
 
 
-def _phase(n: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _phases(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     angle = torch.arange(n // 2 + 1, dtype=torch.float64) * (-math.pi / (2 * n))
     phase = torch.polar(torch.ones_like(angle), angle)
-    return phase.to(like.device, torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+    return phase.to(device, torch.complex128 if dtype == torch.float64 else torch.complex64)
+
+
+def _phase(n: int, like: Tensor) -> Tensor:
+    return _phases(n, like.dtype, like.device)
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore.degradations import GaussianNoise, Mask, PoissonGaussianNoise
+from restore.degradations import Blur, GaussianNoise, Mask, PoissonGaussianNoise
 from restore.degradations.exposure import Exposure, ToneCurve
 from restore.degradations.jpeg import JPEG, standard_tables
 from restore.degradations.noise import PerPixelGaussianNoise
@@ -22,7 +22,7 @@ def in_strips(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From this call on pictures count as large."""
 
     def begin() -> None:
-        for module in ("planes", "jpeg"):
+        for module in ("planes", "jpeg", "blur"):
             monkeypatch.setattr(f"restore.degradations.{module}.LIMIT", 2000)
 
     return begin
@@ -51,6 +51,10 @@ DEGRADATIONS = {
     "mask, noise map": lambda: Mask(known(2), PerPixelGaussianNoise(picture(1, 5).abs())),
     "exposure": lambda: Exposure(tone_curve(), noise=PoissonGaussianNoise(0.01, 0.02)),
     "exposure, gain map": lambda: Exposure(tone_curve(), 1.0 + picture(1, 6)[:, :1].abs(), GaussianNoise(0.02)),
+    "blur": lambda: Blur(torch.rand(5, 7, generator=torch.Generator().manual_seed(3)), "valid", GaussianNoise(0.1)),
+    "blur, noise map": lambda: Blur(
+        torch.ones(5, 5) / 25.0, "reflect", PerPixelGaussianNoise(picture(1, 5).abs() + 0.1)
+    ),
     "JPEG 4:4:4": lambda: JPEG(standard_tables(30)),
     "JPEG 4:2:2": lambda: JPEG(standard_tables(50), (1, 2)),
     "JPEG 4:2:0": lambda: JPEG(standard_tables(30), (2, 2)),

@@ -57,7 +57,7 @@ def test_grey_noise_is_weighed_as_one_noise_in_three_channels(
     x = torch.from_numpy(noisy).float().expand(1, 3, -1, -1) / 127.5 - 1.0
     misled = denoiser(x, torch.tensor([NOISE / 127.5]))
     as_if_independent = ((misled.mean(1)[0].clamp(-1, 1) + 1.0) * 127.5).round().numpy()
-    assert psnr(restored, clean) > psnr(as_if_independent, clean) + 0.5
+    assert psnr(restored, clean) > max(psnr(as_if_independent, clean) + 0.5, 28.0)
     level = result.report["found"]["noise"]
     assert level == pytest.approx(NOISE, rel=0.1)
     assert told == [pytest.approx(3**0.5 * level, rel=1e-3)]
