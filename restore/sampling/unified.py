@@ -63,17 +63,20 @@ def unified(
     previous: Tensor | None = None
     schedule = transitions(levels)
     x = noisy_start(problem, levels[0], kappa)
+    # Of a large picture nothing is held longer than it is needed.
     for step, sigma, following in schedule:
         d = yield ask(x, sigma * (1.0 + inflation), step, len(levels))
-        x0 = problem.degradation.gain_step(d, problem.y, slack * variance(problem, x, sigma))
-        del d  # a large picture's memory, not needed while the prior works
+        v = slack * variance(problem, x, sigma)
+        x, noisy = d, (x if kappa > 0.0 else None)
+        del d
+        x0 = problem.degradation.gain_step(x, problem.y, v)
         if following == 0.0:
-            break
-        guess = x0 if previous is None or ahead == 0.0 else torch.lerp(previous, x0, 1.0 + ahead)
-        if kappa > 0.0:
+            return x0
+        guess = x0 if previous is None else torch.lerp(previous, x0, 1.0 + ahead)
+        if noisy is not None:
             stays = kappa * following * kept / sigma
-            noise = problem.noise.like(x).mul_(kappa * following * fresh)
-            guess = noise.add_(x, alpha=stays).sub_(x0, alpha=stays).add_(guess)
+            noise = problem.noise.like(noisy).mul_(kappa * following * fresh)
+            guess = noise.add_(noisy, alpha=stays).sub_(x0, alpha=stays).add_(guess)
         x, previous = guess, (x0 if ahead > 0.0 else None)
-        del guess
-    return x0
+        del guess, noisy, x0
+    raise AssertionError("the last level is followed by zero")
