@@ -51,6 +51,7 @@ def conjugate_gradient(
     z = precondition(r) if precondition is not None else r
     p = z.clone()
     rz = _dot(r, z)
+    del z
     target = rz * relative**2
     if energy is not None:
         target = torch.maximum(target, energy.to(target))
@@ -66,10 +67,12 @@ def conjugate_gradient(
         step = per_row(alpha.to(b.dtype), b)
         x.addcmul_(step, p)
         r.addcmul_(step, kp, value=-1)
+        del kp  # of large pictures every one counts
         z = precondition(r) if precondition is not None else r
         fresh = _dot(r, z)
         beta = torch.where(active, fresh / rz.clamp_min(1e-300), 0.0)
         p.mul_(per_row(beta.to(b.dtype), b)).add_(z)
+        del z
         rz = torch.where(active, fresh, 0.0)
     return x, iterations
 
