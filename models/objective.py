@@ -28,10 +28,17 @@ def sample_sigma(config: TrainingConfig, count: int, generator: torch.Generator)
     return torch.where(torch.rand(count, generator=generator, device=generator.device) < config.high_share, high, low)
 
 
+def mismatched_patches(config: TrainingConfig, count: int) -> int:
+    """How many patches of a batch of `count`, the first, hold another noise than is told. As many in every batch:
+    a teacher asked about ever other numbers of patches would have its convolutions tuned anew each time."""
+    return round(config.mismatch * count)
+
+
 def noise_factors(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Noise there is, in units of the noise that is told [count]: 1, but for the share of `mismatch`."""
-    draws = torch.rand(2, count, generator=generator, device=generator.device)
-    return torch.where(draws[0] < config.mismatch, LARGEST_MISMATCH * draws[1], 1.0)
+    """Noise there is, in units of the noise that is told [count]: 1, but for `mismatched_patches`."""
+    draws = torch.rand(count, generator=generator, device=generator.device)
+    mismatched = torch.arange(count, device=generator.device) < mismatched_patches(config, count)
+    return torch.where(mismatched, LARGEST_MISMATCH * draws, 1.0)
 
 
 def with_grey(

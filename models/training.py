@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from models.crops import Crops
 from models.denoiser import bf16_in_hardware
 from models.muon import Muon
-from models.objective import edm_loss, limited, noise_factors, sample_sigma, with_grey
+from models.objective import edm_loss, limited, mismatched_patches, noise_factors, sample_sigma, with_grey
 from models.unet import DenoisingUNet
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
@@ -248,7 +248,7 @@ class Trainer:
     def train_step(self, clean: Tensor, rate: float) -> Tensor:
         """One step on a uint8 batch at a learning rate of `rate` times the configured one; returns the loss.
 
-        Without a teacher nothing here waits for the device: the loss is a tensor of no dimensions on it.
+        Nothing here waits for the device: the loss is a tensor of no dimensions on it.
         """
         config = self.config
         for optimizer in self.optimizers:
@@ -262,7 +262,7 @@ class Trainer:
         noise *= factors.view(-1, 1, 1, 1)
         images, noise = with_grey(config, images, noise, generator)
         with reduced_precision(config.device):
-            images, target = self._taught(images, sigma, noise, factors != 1.0)
+            images, target = self._taught(images, sigma, noise)
             losses = edm_loss(self.forward, images, sigma, noise, target)
         limit = config.spike * self.usual_loss
         loss = limited(losses, limit)
@@ -283,27 +283,28 @@ class Trainer:
         return loss.detach()
 
     @torch.no_grad()
-    def _taught(self, images: Tensor, sigma: Tensor, noise: Tensor, mismatched: Tensor) -> tuple[Tensor, Tensor]:
+    def _taught(self, images: Tensor, sigma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Patches and what is to be answered to them: where noise and level do not match, what the teacher answers,
         to half of those patches after they were reduced and enlarged again; elsewhere, its answer as far as
         `distilled` says. A teacher that errs by more than the noise that it was told has nothing to teach about that
         patch."""
         if self.teacher is None:
             return images, images
-        factor = 0.5 if self.step % 2 else 0.25
-        small = F.interpolate(images, scale_factor=factor, mode="bicubic", antialias=True)
-        enlarged = F.interpolate(small, images.shape[-2:], mode="bicubic").clamp(-1.0, 1.0)
-        every_other = torch.arange(len(images), device=images.device) % 2 == 0
-        images = torch.where((mismatched & every_other).view(-1, 1, 1, 1), enlarged, images)
+        count = mismatched_patches(self.config, len(images))
+        images = images.clone()
+        if count:
+            factor = 0.5 if self.step % 2 else 0.25
+            small = F.interpolate(images[:count:2], scale_factor=factor, mode="bicubic", antialias=True)
+            images[:count:2] = F.interpolate(small, images.shape[-2:], mode="bicubic").clamp(-1.0, 1.0)
         target = images.clone()
-        share = torch.where(mismatched, 1.0, self.config.distilled)
-        rows = share.nonzero()[:, 0]
-        if len(rows):
-            noisy = images[rows] + sigma[rows].view(-1, 1, 1, 1) * noise[rows]
-            answers = self.teacher(noisy, sigma[rows]).float().clamp(-1.0, 1.0)
-            errs = (answers - images[rows]).square().mean((1, 2, 3), keepdim=True).sqrt()
-            share = share[rows].view(-1, 1, 1, 1) * (errs < sigma[rows].view(-1, 1, 1, 1))
-            target[rows] = torch.lerp(images[rows], answers, share)
+        taught = len(images) if self.config.distilled > 0.0 else count
+        if taught:
+            told = sigma[:taught].view(-1, 1, 1, 1)
+            answers = self.teacher(images[:taught] + told * noise[:taught], sigma[:taught]).float().clamp(-1.0, 1.0)
+            share = torch.full_like(told, self.config.distilled)
+            share[:count] = 1.0
+            errs = (answers - images[:taught]).square().mean((1, 2, 3), keepdim=True).sqrt()
+            target[:taught].lerp_(answers, share * (errs < told))
         return images, target
 
     def run(self) -> Iterator[dict[str, Any]]:
