@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.adoption import adopt
 from models.crops import Crops
 from models.denoiser import bf16_in_hardware
 from models.muon import Muon
@@ -67,6 +68,8 @@ class TrainingConfig:
     blocks: tuple[int, ...] = (2, 2, 2)
     middle: int = 2
     unshuffle: int = 2
+    activation: str = "silu"
+    modulation: str = "blocks"
     batch: int = 32
     patch: int = 64
     shrink: float = 1.0
@@ -166,8 +169,8 @@ class Trainer:
         photographs: what to train on.
         out: folder of the run; an existing `state.pt` in it is resumed.
         config: see `TrainingConfig`. On resume the network's shape must be that of the checkpoint.
-        init: folder of weights to start from (a released prior, or another run's `ema/`), of the same shape; without
-            effect on a run that is resumed.
+        init: folder of weights to start from (a released prior, or another run's `ema/`), see `models.adoption.adopt`;
+            without effect on a run that is resumed.
         teacher: folder of weights, of any shape, whose answers are to be learned where a patch holds another noise than
             is told (`TrainingConfig.mismatch`), instead of the clean patch, and elsewhere
             (`TrainingConfig.distilled`). Samplers call a prior at levels that are noise in name only, and need it to
@@ -190,12 +193,14 @@ class Trainer:
             blocks=config.blocks,
             middle=config.middle,
             patch=config.unshuffle,
+            activation=config.activation,
+            modulation=config.modulation,
             sigma_min=config.sigma_min,
             sigma_max=config.sigma_max,
         ).to(config.device)
         self.model.to(memory_format=torch.channels_last)
         if init is not None:
-            self.model.load_state_dict(DenoisingUNet.from_pretrained(init).state_dict())
+            adopt(self.model, DenoisingUNet.from_pretrained(init))
         self.teacher = None if teacher is None else DenoisingUNet.from_pretrained(teacher).to(config.device)
         if self.teacher is not None:
             self.teacher.requires_grad_(False).to(memory_format=torch.channels_last)

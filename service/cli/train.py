@@ -11,9 +11,9 @@ from service.cli.values import Duration, Numbers
 
 #: Options whose value is a field of `TrainingConfig` of the same name; what is not given keeps that class's default.
 FIELDS = (
-    "channels", "blocks", "middle", "unshuffle", "batch", "patch", "lr", "optimizer", "warmup_steps", "weight_decay",
-    "ema", "shrink", "synthetic", "mismatch", "distilled", "grey", "sigma_low", "sigma_high", "sigma_min", "sigma_max",
-    "high_share", "gradient_clip", "spike", "seed", "compile",
+    "channels", "blocks", "middle", "unshuffle", "activation", "modulation", "batch", "patch", "lr", "optimizer",
+    "warmup_steps", "weight_decay", "ema", "shrink", "synthetic", "mismatch", "distilled", "grey", "sigma_low",
+    "sigma_high", "sigma_min", "sigma_max", "high_share", "gradient_clip", "spike", "seed", "compile",
 )  # fmt: skip
 
 _POSITIVE = click.IntRange(min=1)
@@ -39,6 +39,9 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
 @click.option("--middle", type=_POSITIVE, help="Residual blocks at the bottom.")
 @click.option("--unshuffle", type=_POSITIVE, help="The first level has so many times fewer pixels a side.")
+@click.option("--activation", type=click.Choice(["silu", "hardswish"]), help="Of the residual blocks.")
+@click.option("--modulation", type=click.Choice(["blocks", "levels", "mixed"]),
+              help="Where FiLM tells the network the noise: in blocks, where levels begin, or both.")  # fmt: skip
 @click.option("--batch", type=_POSITIVE, help="Patches in a step.")
 @click.option("--patch", type=click.IntRange(min=16), help="Side of a patch in pixels.")
 @click.option("--shrink", type=click.FloatRange(0.0, 1.0, min_open=True),

@@ -6,10 +6,13 @@ import torch
 from models.unet import DenoisingUNet
 
 
-@pytest.fixture
-def network() -> DenoisingUNet:
+@pytest.fixture(params=[("silu", "blocks"), ("hardswish", "levels"), ("hardswish", "mixed")], ids="-".join)
+def network(request: pytest.FixtureRequest) -> DenoisingUNet:
     torch.manual_seed(0)
-    model = DenoisingUNet(channels=(8, 16), blocks=(1, 1), middle=1, embedding=16)
+    activation, modulation = request.param
+    model = DenoisingUNet(
+        channels=(8, 16), blocks=(1, 1), middle=1, embedding=16, activation=activation, modulation=modulation
+    )
     with torch.no_grad():  # the last layer starts at zero, which would hide everything behind it
         for p in model.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -60,3 +63,29 @@ def test_levels_it_was_never_trained_on_count_as_the_nearest_known(network: Deno
     assert torch.equal(network.network(x, lowest), network.network(x, lowest / 10))
     highest = torch.tensor([network.config.sigma_max])
     assert torch.equal(network.network(x, highest), network.network(x, highest * 10))
+
+
+def test_answer_depends_on_the_level_wherever_it_is_told(network: DenoisingUNet) -> None:
+    x = torch.randn(1, 3, 8, 8)
+    told = [network.network(x, torch.tensor([sigma])) for sigma in (0.05, 0.5)]
+    assert (told[0] - told[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("modulation", "told"),
+    [
+        ("blocks", ["down.0.0", "down.1.0", "up.0.0", "up.1.0", "bottom.0"]),
+        ("levels", ["down_film.0", "down_film.1", "up_film.0"]),
+        ("mixed", ["down.1.0", "up.1.0", "bottom.0", "down_film.0", "up_film.0"]),
+    ],
+)
+def test_level_is_told_where_the_modulation_says(modulation: str, told: list[str]) -> None:
+    model = DenoisingUNet(channels=(8, 16), blocks=(1, 1), middle=1, modulation=modulation)
+    found = {name.removesuffix(".film.weight").removesuffix(".weight") for name in model.state_dict() if "film" in name}
+    assert {name for name in found if not name.endswith("bias")} == set(told)
+
+
+@pytest.mark.parametrize("wrong", [{"activation": "tanh"}, {"modulation": "everywhere"}])
+def test_unknown_activations_and_modulations_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be one of"):
+        DenoisingUNet(**wrong)  # type: ignore[arg-type]
