@@ -1,0 +1,61 @@
+"""How graphs are compiled by OpenVINO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from models.export.graph import to_onnx
+from models.export.int8 import Calibration, apply
+from models.runtime import open_vino_graph
+from models.runtime.open_vino_graph import HINTS, compile_request
+from models.unet import DenoisingUNet
+from tests.models.conftest import network_info, tiny_network
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module", params=["silu", "hardswish"])
+def graph(request: pytest.FixtureRequest) -> bytes:
+    """A network whose convolutions are in int8, but the first and the last."""
+    torch.manual_seed(0)
+    network: Any = tiny_network()
+    if request.param == "hardswish":
+        network = DenoisingUNet((8, 12), (1, 1), 1, embedding=16, activation="hardswish", modulation="levels")
+        torch.nn.init.normal_(network.tail.weight, std=0.1)
+    model = to_onnx(network.eval(), network_info(network, "tiny"))
+    count = sum(node.op_type == "Conv" for node in model.graph.node)
+    content: bytes = apply(model, Calibration(((-3.0, 3.0),) * count, (0, count - 1), 0.0)).SerializeToString()
+    return content
+
+
+def answer(graph: bytes) -> np.ndarray[Any, Any]:
+    x = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(1)).numpy()
+    request = compile_request(graph, "tiny", HINTS["fp32"], 1)
+    return np.array(request.infer({"x": x, "sigma": np.array([0.1, 0.5], np.float32)})[0])
+
+
+def test_values_read_by_others_too_are_quantised_in_place_without_another_answer(
+    graph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = openvino.Core().read_model(graph, b"")
+    quantised = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    shared = [node for node in quantised if len(node.input_value(0).get_target_inputs()) > 1]
+    assert 0 < len(shared) < len(quantised)
+    open_vino_graph._fuse_quantisation(openvino, model)
+    names = [node.input_value(0).get_node().get_type_name() for node in quantised]
+    assert names.count("Minimum") == len(shared)
+    mended = answer(graph)
+    monkeypatch.setattr(open_vino_graph, "_fuse_quantisation", lambda *_: None)
+    np.testing.assert_array_equal(mended, answer(graph))
+
+
+def test_graphs_in_float_are_compiled_as_they_are(tiny_graph: onnx.ModelProto) -> None:
+    model = openvino.Core().read_model(tiny_graph.SerializeToString(), b"")
+    before = [node.get_friendly_name() for node in model.get_ordered_ops()]
+    open_vino_graph._fuse_quantisation(openvino, model)
+    assert [node.get_friendly_name() for node in model.get_ordered_ops()] == before
