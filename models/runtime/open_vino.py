@@ -22,7 +22,7 @@ __all__ = ["NAME", "OpenVinoDenoiser", "graded", "load_module"]
 
 
 #: Square pictures of so many pixels a side or more, in steps of 64, have a graph compiled for them alone, which takes
-#: 0.3 s once. With AMX, 512x512 pixels are then answered in 0.87 of the time (int8: 0.71), with AVX-512 in 0.96 to 0.99
+#: 0.3 s once. With AMX, 512x512 pixels are then answered in 0.87 of the time (int8: 0.92), with AVX-512 in 0.96 to 0.99
 #: (two cores); with AMX large photographs are divided into such tiles (`PriorInfo.full_tiles`). Which graph serves a
 #: size must not depend on how often it was asked for: the last bits differ.
 FIXED_FROM, FIXED_STEP = 448, 64

@@ -17,7 +17,7 @@ PHASES = 4
 #: Side of the smallest tiles that want of memory leads to: they take a sixty-fourth of what tiles of 512 take.
 SMALLEST = 64
 #: Most pixels of a full tile, in those of one that is no larger than the number of tiles asks for.
-FULL = 1.12
+FULL = 1.06
 
 
 def tile_starts(length: int, tile: int, overlap: int, offset: int = 0) -> list[int]:
