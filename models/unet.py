@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.pretrained import Pretrained, remember_config
 
-#: Of the residual blocks. Hard swish is within 0.14 of SiLU and takes no exponential.
+#: Of the residual blocks. Hard swish is within 0.15 of SiLU and takes no exponential.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "hardswish": F.hardswish}
 #: Where FiLM tells the network the noise level: in every residual block; once where each level begins, down and up; or
 #: so at the finest level, whose values are the most, and in every block of the others.
