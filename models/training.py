@@ -175,6 +175,9 @@ class Trainer:
             is told (`TrainingConfig.mismatch`), instead of the clean patch, and elsewhere
             (`TrainingConfig.distilled`). Samplers call a prior at levels that are noise in name only, and need it to
             smooth there as much as it is told to.
+
+    Raises:
+        ValueError: the weights to start from are of a network of another shape.
     """
 
     def __init__(
@@ -186,7 +189,6 @@ class Trainer:
         teacher: Path | None = None,
     ) -> None:
         self.photographs, self.out, self.config = photographs, out, config
-        out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.model = DenoisingUNet(
             channels=config.channels,
@@ -214,6 +216,7 @@ class Trainer:
         if (out / "state.pt").exists():
             self._resume(out / "state.pt")
         self.forward = torch.compile(self.model) if config.compile else self.model
+        out.mkdir(parents=True, exist_ok=True)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         config = self.config

@@ -116,7 +116,11 @@ def train(
         raise click.UsageError(str(error)) from error
     if not any(min(picture.shape[:2]) >= config.patch for picture in photographs.train):
         raise click.UsageError(f"no photograph in {data} is as large as a patch of {config.patch} pixels; see --patch")
-    run(Trainer(photographs, out, config, init, teacher), quiet)
+    try:
+        trainer = Trainer(photographs, out, config, init, teacher)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    run(trainer, quiet)
 
 
 def run(trainer: Any, quiet: bool) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from models.registry.places import WEIGHTS
+
 Run = Callable[..., Result]
 Picture = Callable[..., Path]
 
@@ -50,6 +52,7 @@ def test_training_can_be_used_and_resumed(run: Run, photographs: Path, picture: 
         (["--mismatch", "0.1"], "needs a --teacher"),
         (["--patch", "512"], "as large as a patch"),
         (["--data", "nowhere"], "nowhere"),
+        (["--init", WEIGHTS / "photo", *SMALL], "too many for"),
     ],
 )
 def test_what_cannot_be_trained_ends_with_2(
