@@ -28,12 +28,12 @@ def adopt(network: DenoisingUNet, other: DenoisingUNet) -> None:
     Raises:
         ValueError: it has not.
     """
-    state = _without_modulation(other, network)
+    state = other.state_dict() if network.config.modulation == "blocks" else _without_modulation(other)
     for name, layer in network.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             continue
         own = [part for part in ("weight", "bias") if f"{name}.{part}" in state]
-        if not own and "_film" not in name:
+        if not own and "film" not in name:
             raise ValueError(f"the weights to begin with have no layer {name}: they are of a network of another shape")
         for part in own:
             _grow(getattr(layer, part), state.pop(f"{name}.{part}"), layer, name)
@@ -45,7 +45,7 @@ def _grow(mine: Tensor, others: Tensor, layer: nn.Module, name: str) -> None:
     """Write another network's parameter into the first channels of a layer's own."""
     if isinstance(layer, nn.ConvTranspose2d) and mine.ndim > 1:
         mine, others = mine.transpose(0, 1), others.transpose(0, 1)
-    if "film" in name.rpartition(".")[2] or "_film" in name:  # scales, then shifts
+    if "film" in name:  # scales, then shifts
         mine, others = mine.unflatten(0, (2, -1)).transpose(0, 1), others.unflatten(0, (2, -1)).transpose(0, 1)
     if mine.ndim != others.ndim or any(a < b for a, b in zip(mine.shape, others.shape, strict=True)):
         raise ValueError(
@@ -56,15 +56,12 @@ def _grow(mine: Tensor, others: Tensor, layer: nn.Module, name: str) -> None:
     outputs[tuple(slice(0, size) for size in others.shape)] = others
 
 
-def _without_modulation(network: DenoisingUNet, like: DenoisingUNet) -> dict[str, Tensor]:
-    """The weights, in which modulations, averaged, have become part of the convolutions before them in those blocks
-    that have none in the other network."""
+def _without_modulation(network: DenoisingUNet) -> dict[str, Tensor]:
+    """The weights, in which the modulations of blocks, averaged, have become part of the convolutions before them."""
     state = network.state_dict()
     embedding = network.embed(torch.exp(torch.linspace(math.log(LOW), math.log(HIGH), LEVELS)))
-    blocks = {name: block for name, block in network.named_modules() if isinstance(block, ResidualBlock)}
-    modulated = {name for name, block in like.named_modules() if isinstance(block, ResidualBlock) and block.film}
-    for name, block in blocks.items():
-        if block.film is not None and name not in modulated:
+    for name, block in network.named_modules():
+        if isinstance(block, ResidualBlock) and block.film is not None:
             scale, shift = block.film(embedding).mean(0).chunk(2)
             state[f"{name}.conv1.weight"] = block.conv1.weight * (1.0 + scale).view(-1, 1, 1, 1)
             state[f"{name}.conv1.bias"] = block.conv1.bias * (1.0 + scale) + shift

@@ -15,9 +15,8 @@ from models.pretrained import Pretrained, remember_config
 
 #: Of the residual blocks. Hard swish is within 0.15 of SiLU and takes no exponential.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "hardswish": F.hardswish}
-#: Where FiLM tells the network the noise level: in every residual block; once where each level begins, down and up; or
-#: so at the finest level, whose values are the most, and in every block of the others.
-MODULATIONS = ("blocks", "levels", "mixed")
+#: Where FiLM tells the network the noise level: in every residual block, or once where each level begins, down and up.
+MODULATIONS = ("blocks", "levels")
 
 
 class NoiseEmbedding(nn.Module):
@@ -128,20 +127,20 @@ class DenoisingUNet(Pretrained):
         self.shrink = nn.ModuleList()
         self.grow = nn.ModuleList()
 
-        def stage(level: int, count: int) -> nn.ModuleList:
-            inside = modulation == "blocks" or (modulation == "mixed" and level > 0)
-            return nn.ModuleList(ResidualBlock(channels[level], embedding, activation, inside) for _ in range(count))
+        def stage(width: int, count: int) -> nn.ModuleList:
+            inside = modulation == "blocks"
+            return nn.ModuleList(ResidualBlock(width, embedding, activation, inside) for _ in range(count))
 
-        for level, count in enumerate(blocks):
-            self.down.append(stage(level, count))
-            self.up.append(stage(level, count))
+        for width, count in zip(channels, blocks, strict=True):
+            self.down.append(stage(width, count))
+            self.up.append(stage(width, count))
         for fine, coarse in pairwise(channels):
             self.shrink.append(nn.Conv2d(fine, coarse, 2, stride=2))
             self.grow.append(nn.ConvTranspose2d(coarse, fine, 2, stride=2))
-        self.bottom = stage(len(channels) - 1, middle)
-        entered = {"blocks": 0, "levels": len(channels), "mixed": 1}[modulation]
-        self.down_film = nn.ModuleList(_film(embedding, width) for width in channels[:entered])
-        self.up_film = nn.ModuleList(_film(embedding, width) for width in channels[: min(entered, len(channels) - 1)])
+        self.bottom = stage(channels[-1], middle)
+        entered = channels if modulation == "levels" else ()
+        self.down_film = nn.ModuleList(_film(embedding, width) for width in entered)
+        self.up_film = nn.ModuleList(_film(embedding, width) for width in entered[:-1])
         self.tail = nn.Conv2d(channels[0], 3 * patch * patch, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
 

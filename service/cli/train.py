@@ -40,8 +40,8 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--middle", type=_POSITIVE, help="Residual blocks at the bottom.")
 @click.option("--unshuffle", type=_POSITIVE, help="The first level has so many times fewer pixels a side.")
 @click.option("--activation", type=click.Choice(["silu", "hardswish"]), help="Of the residual blocks.")
-@click.option("--modulation", type=click.Choice(["blocks", "levels", "mixed"]),
-              help="Where FiLM tells the network the noise: in blocks, where levels begin, or both.")  # fmt: skip
+@click.option("--modulation", type=click.Choice(["blocks", "levels"]),
+              help="Where FiLM tells the network the noise: in every block, or where levels begin.")  # fmt: skip
 @click.option("--batch", type=_POSITIVE, help="Patches in a step.")
 @click.option("--patch", type=click.IntRange(min=16), help="Side of a patch in pixels.")
 @click.option("--shrink", type=click.FloatRange(0.0, 1.0, min_open=True),
