@@ -48,6 +48,7 @@ class Code(StrEnum):
     SATURATED = "saturated"
     STARTING = "starting"
     DRAINING = "draining"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL = "internal"
     WORKER_CRASHED = "worker_crashed"
     OUT_OF_MEMORY = "out_of_memory"
@@ -88,6 +89,7 @@ STATUS: Mapping[Code, int] = {
     Code.SATURATED: 503,
     Code.STARTING: 503,
     Code.DRAINING: 503,
+    Code.STORAGE_UNAVAILABLE: 503,
     Code.INTERNAL: 500,
     Code.WORKER_CRASHED: 500,
     Code.OUT_OF_MEMORY: 500,

@@ -179,7 +179,7 @@ class InternalServerError(APIStatusError):
 
 
 class ServiceUnavailableError(APIStatusError):
-    """503: the server is starting, saturated or stopping."""
+    """503: the server is starting, saturated or stopping, or cannot reach its storage."""
 
 
 BY_STATUS: Mapping[int, type[APIStatusError]] = {

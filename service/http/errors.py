@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import re
@@ -9,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +26,9 @@ MEDIA_TYPE = "application/problem+json"
 #: Seconds after which a request that met a busy, starting or draining server may be tried again, where nothing better
 #: is known.
 RETRY_AFTER = 1.0
+
+#: The same where the database or the disk must first be mended, or a stopped process lets go of them.
+STORAGE_RETRY_AFTER = 10.0
 
 #: Paths of the Open Inference Protocol, whose clients want an error's words under a name of their own.
 INFERENCE = re.compile(r"/v2(/|$)")
@@ -72,6 +78,7 @@ MEANING: Mapping[Code, str] = {
     Code.SATURATED: "The server has all the work it can take; try again after Retry-After.",
     Code.STARTING: "No worker is ready yet; try again after Retry-After.",
     Code.DRAINING: "The server is shutting down; try again after Retry-After.",
+    Code.STORAGE_UNAVAILABLE: "The database does not answer or the disk is full; try again after Retry-After.",
     Code.INTERNAL: "A mistake of the server. Nothing is wrong with the request.",
     Code.WORKER_CRASHED: "The job's worker died twice while it worked on it.",
     Code.OUT_OF_MEMORY: "The device ran out of memory, even with the smallest tiles.",
@@ -153,6 +160,15 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         errors = field_errors(error.errors(), strip=1)
         return answer(request, Problem(Code.INVALID_PARAMETER, "a parameter is wrong; see errors", errors=errors))
 
+    async def on_storage(request: Request, error: Exception) -> Response:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        what = "the disk is full" if isinstance(error, OSError) else "the database does not answer"
+        logging.getLogger("pellucid.http").error("%s: %s", what, error, exc_info=error)
+        return answer(request, Problem(Code.STORAGE_UNAVAILABLE, what, retry_after=STORAGE_RETRY_AFTER))
+
     app.add_exception_handler(Problem, on_problem)
+    for kind in (OperationalError, NoConnectionError, OSError):
+        app.add_exception_handler(kind, on_storage)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)

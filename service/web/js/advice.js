@@ -18,6 +18,7 @@ const ADVICE = {
   saturated: ["The server is busy", "Try again in a moment."],
   starting: ["The server is starting", "Try again in a moment."],
   draining: ["The server is shutting down", "Try again when it is back."],
+  storage_unavailable: ["The server cannot store anything", "Try again in a moment."],
   expired: ["The result has expired", "The server keeps results for a limited time. Run it again."],
   request_timeout: ["The upload took too long", "Try again on a faster connection, or with a smaller file."],
   worker_crashed: ["The worker failed", "Try a smaller picture or fewer samples; tell who runs the server if it goes on."],
@@ -26,8 +27,8 @@ const ADVICE = {
   not_found: ["The server no longer knows this job", "Run it again."],
 };
 
-export const AGAIN = new Set(["unreachable", "quota", "saturated", "starting", "draining", "request_timeout",
-  "expired", "internal", "worker_crashed", "not_found"]);
+export const AGAIN = new Set(["unreachable", "quota", "saturated", "starting", "draining", "storage_unavailable",
+  "request_timeout", "expired", "internal", "worker_crashed", "not_found"]);
 
 /** {title, detail, todo, fields} in words. */
 export function advice(failure) {

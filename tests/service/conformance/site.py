@@ -6,11 +6,12 @@ import io
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,27 @@ class Server:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The process does nothing meanwhile, as on a machine that is swapping or cut off."""
-        self.process.send_signal(signal.SIGSTOP)
+        """The process does nothing meanwhile, as on a machine that is swapping or cut off. It is not stopped in the
+        middle of a write, which would keep SQLite locked for everyone else."""
+        until(self._stopped_between_writes, "a moment in which it writes nothing")
         try:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+    def _stopped_between_writes(self) -> bool:
+        self.process.send_signal(signal.SIGSTOP)
+        database = self.folder.parent / "jobs.db"
+        if not database.exists():  # in PostgreSQL, what others write does not wait for it
+            return True
+        with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.process.send_signal(signal.SIGCONT)
+                return False
+            connection.rollback()
+        return True
 
     def kill(self) -> None:
         self.process.kill()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
+import sqlite3
 
 import pytest
 
 from service.http.errors import MEANING
+from service.jobs import database
 from service.problems import STATUS, Code
 
 
@@ -83,6 +86,35 @@ def test_a_mistake_of_the_server_says_nothing_but_the_request_id(serve, monkeypa
         assert "find-me" in answer.json()["detail"]
         assert "secret" not in answer.text and "Traceback" not in answer.text
         assert "a secret of the server" in caplog.text
+
+
+def test_a_database_that_another_process_keeps_locked(serve, monkeypatch, picture, caplog):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    with serve() as server:
+        other = sqlite3.connect(server.settings.data_dir / "pellucid.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        refused = server.client.post("/v1/denoise", content=picture())
+        assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+        assert refused.headers["retry-after"] == "10"
+        assert "database is locked" in caplog.text and "locked" not in refused.text
+        assert server.client.get("/v1/jobs").json()["data"] == []  # who reads does not wait for who writes
+        other.rollback()
+        other.close()
+        assert server.client.post("/v1/denoise", content=picture()).status_code == 200
+
+
+def test_a_full_disk(serve, monkeypatch, picture):
+    with serve() as server:
+
+        def full(*_: object) -> str:
+            raise OSError(errno.ENOSPC, "No space left on device", "/a/path/of/the/server")
+
+        with monkeypatch.context() as fault:
+            fault.setattr(server.service.blobs, "put", full)
+            refused = server.client.post("/v1/denoise", content=picture())
+        assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+        assert "path" not in refused.text
+        assert server.client.post("/v1/denoise", content=picture()).status_code == 200
 
 
 def test_models_are_listed_with_their_facts(server):
