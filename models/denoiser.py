@@ -34,12 +34,7 @@ def bf16_in_hardware(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported() and torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    return has_amx() or _probed("_is_avx512_bf16_supported")
-
-
-def has_amx() -> bool:
-    """Whether the processor has units for products of matrices (AMX); where PyTorch cannot tell, the answer is no."""
-    return _probed("_is_amx_tile_supported")
+    return _probed("_is_amx_tile_supported") or _probed("_is_avx512_bf16_supported")
 
 
 def _probed(probe: str) -> bool:

@@ -32,15 +32,13 @@ class Prepared:
         choice: what was asked for.
         known: the note.
         data: the graph in float32.
-        graph: the same, or the one in int8.
-        request: what `graph` was compiled to.
+        request: what it was compiled to, or the one in int8.
         safe_from: noise level (0-255 scale) from which on the one in int8 serves; None when there is none.
     """
 
     choice: Choice
     known: dict[str, Any]
     data: bytes
-    graph: bytes
     request: Any
     safe_from: float | None = None
 
@@ -74,7 +72,7 @@ class Prepared:
     def _built(self, info: PriorInfo) -> Denoiser:
         from models.runtime.open_vino import OpenVinoDenoiser, graded
 
-        built = OpenVinoDenoiser(self.graph, info, self.known["precision"], self.request)
+        built = OpenVinoDenoiser(self.data, info, self.known["precision"], self.request)
         return built if self.safe_from is None else graded(built, self.data, self.safe_from, self.known["floating"])
 
 
@@ -102,7 +100,7 @@ def prepare(facts: PriorFacts, choice: Choice, device: str) -> Prepared | None:
     except RuntimeUnavailableError:
         return None  # the usual way will say why
     safe_from = float(wanted[1]["safe_from"]) if known["precision"] == "int8" else None
-    return Prepared(choice, known, stored[0], wanted[0], request, safe_from)
+    return Prepared(choice, known, stored[0], request, safe_from)
 
 
 def note(facts: PriorFacts, choice: Choice, loaded: LoadedPrior, built: Denoiser) -> None:

@@ -48,8 +48,6 @@ class PriorInfo:
         sigma_max: largest noise level it was trained on.
         multiple_of: height and width must be divisible by this.
         native_size: the only side length it accepts; None when fully convolutional.
-        full_tiles: whether what executes it is so much faster with tiles of full size that these may have `FULL` times
-            the pixels (`restore.prior.tiled`).
         receptive_field: pixels across that one output value depends on; a tile's overlap follows from it.
         differentiable: whether gradients flow through a call (needed by DPS and PiGDM only).
         sigma_data: standard deviation of its training pictures in [-1, 1] (EDM).
@@ -64,7 +62,6 @@ class PriorInfo:
     sigma_max: float = 10.0
     multiple_of: int = 1
     native_size: int | None = None
-    full_tiles: bool = False
     receptive_field: int = 1
     differentiable: bool = False
     sigma_data: float = 0.5

@@ -16,8 +16,6 @@ from restore.prior.protocol import Denoiser, PriorInfo
 PHASES = 4
 #: Side of the smallest tiles that want of memory leads to: they take a sixty-fourth of what tiles of 512 take.
 SMALLEST = 64
-#: Most pixels of a full tile, in those of one that is no larger than the number of tiles asks for.
-FULL = 1.06
 
 
 def tile_starts(length: int, tile: int, overlap: int, offset: int = 0) -> list[int]:
@@ -97,8 +95,7 @@ class Tiling:
     A call's tiles depend on its size and noise levels only, never on what else is going on. The grid's place depends
     on the bits of a row's sigma (`grid_phases`), so seams do not pile up over the steps of a sampler and the same
     (x, sigma) always has the same answer. A picture that fits in one tile stays whole; others are divided evenly, so
-    that their tiles are no larger than their number asks for, or into tiles of full size where the prior prefers these
-    and they are little more work (`FULL`).
+    that their tiles are no larger than their number asks for.
 
     Args:
         info: facts of the denoiser that answers for tiles.
@@ -150,12 +147,12 @@ class Tiling:
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the tiles of a picture that does not fit into one."""
-        (_, tile_height), (_, tile_width) = self._axes(height, width)
-        return tile_height, tile_width
+        return self._axis(height)[1], self._axis(width)[1]
 
     def bands(self, height: int, width: int, sigma: float) -> list[list[Place]]:
         """The tiles of such a picture at a noise level, those beside each other together, from top to bottom."""
-        (height, tile_height), (width, tile_width) = self._axes(height, width)
+        height, tile_height = self._axis(height)
+        width, tile_width = self._axis(width)
         vertical, horizontal = grid_phases(sigma)
         tops, top_windows = self._grid(height, tile_height, vertical)
         lefts, left_windows = self._grid(width, tile_width, horizontal)
@@ -169,14 +166,6 @@ class Tiling:
         if self.info.native_size is not None:
             return self.info.native_size
         return -(-length // self.info.multiple_of) * self.info.multiple_of
-
-    def _axes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Lengths of both axes after padding, and of the tiles along them."""
-        (height, tile_height), (width, tile_width) = self._axis(height), self._axis(width)
-        divided = height > tile_height and width > tile_width
-        if self.info.full_tiles and divided and self.tile**2 <= FULL * tile_height * tile_width:
-            tile_height = tile_width = self.tile
-        return (height, tile_height), (width, tile_width)
 
     def _axis(self, length: int) -> tuple[int, int]:
         """Length of an axis after padding, and of the tiles along it."""

@@ -54,6 +54,30 @@ def test_values_read_by_others_too_are_quantised_in_place_without_another_answer
     np.testing.assert_array_equal(mended, answer(graph))
 
 
+def test_halves_of_the_modulation_are_given_the_pictures_layout_without_another_answer(
+    graph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = openvino.Core().read_model(graph, b"")
+    halves = [half for node in model.get_ordered_ops() if node.get_type_name() == "Split" for half in node.outputs()]
+    assert halves
+    open_vino_graph._fuse_modulation(openvino, model)
+    for half in halves:
+        assert [reader.get_node().get_type_name() for reader in half.get_target_inputs()] == ["GroupConvolution"]
+    fused = answer(graph)
+    monkeypatch.setattr(open_vino_graph, "_fuse_modulation", lambda *_: None)
+    np.testing.assert_allclose(fused, answer(graph), rtol=0, atol=1e-5)
+
+
+def test_other_splits_are_left_alone() -> None:
+    operations = openvino.opset13
+    x = operations.parameter([-1, 6, -1, -1], np.float32)
+    vector = operations.parameter([-1, 6], np.float32)
+    parts = [half for split in (operations.split(x, 1, 2), operations.split(vector, 1, 2)) for half in split.outputs()]
+    model = openvino.Model([operations.result(part) for part in parts], [x, vector])
+    open_vino_graph._fuse_modulation(openvino, model)
+    assert "GroupConvolution" not in {node.get_type_name() for node in model.get_ordered_ops()}
+
+
 def test_graphs_in_float_are_compiled_as_they_are(tiny_graph: onnx.ModelProto) -> None:
     model = openvino.Core().read_model(tiny_graph.SerializeToString(), b"")
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]

@@ -7,11 +7,10 @@ from importlib import metadata
 import pytest
 import torch
 
-from models.denoiser import TorchDenoiser, bf16_in_hardware, has_amx
+from models.denoiser import TorchDenoiser, bf16_in_hardware
 from models.parity import TOLERANCES, compare
 from models.runtime import Choice, build, check_runtime
 from models.runtime.cache import fingerprint, folder, stored_graph
-from models.runtime.open_vino_graph import compile_request
 from restore.errors import RuntimeUnavailableError
 from restore.prior import Denoiser, TiledDenoiser
 from tests.models.conftest import tiny_network
@@ -31,8 +30,7 @@ def test_every_runtime_answers_as_torch(tiny, filled_cache, runtime):
     denoiser = build(tiny_network(), info, device="cpu", runtime=runtime)
     reference = TorchDenoiser(tiny_network(), info, precision="fp32")
     assert isinstance(denoiser, Denoiser)
-    full = has_amx() and runtime == "openvino:bf16"
-    assert denoiser.info == replace(reference.info, runtime=runtime, differentiable=False, full_tiles=full)
+    assert denoiser.info == replace(reference.info, runtime=runtime, differentiable=False)
     assert not compare(reference, denoiser).failures(TOLERANCES[runtime.split(":")[1]])
     x, sigma = torch.randn(2, 3, 13, 30), torch.tensor([0.1, 2.0])
     answer = denoiser(x, sigma)
@@ -63,24 +61,6 @@ def test_a_rows_answer_does_not_depend_on_the_others(tiny, filled_cache, runtime
         torch.testing.assert_close(
             denoiser(x[row : row + 1], sigma[row : row + 1])[0], together[row], rtol=0, atol=1e-5
         )
-
-
-@OPENVINO
-def test_large_squares_have_graphs_of_their_own(tiny, filled_cache, monkeypatch):
-    compiled = []
-
-    def noted(*arguments):
-        compiled.append(arguments[4:])
-        return compile_request(*arguments)
-
-    monkeypatch.setattr("models.runtime.open_vino.compile_request", noted)
-    monkeypatch.setattr("models.runtime.open_vino.FIXED_FROM", 64)
-    denoiser = build(tiny_network(), tiny[1], device="cpu", runtime="openvino:fp32")
-    reference = TorchDenoiser(tiny_network(), tiny[1], precision="fp32")
-    for height, width in ((64, 64), (64, 128), (64, 64), (128, 128), (192, 192), (72, 72)):
-        x, sigma = torch.randn(2, 3, height, width), torch.tensor([0.1, 2.0])
-        torch.testing.assert_close(denoiser(x, sigma), reference(x, sigma), rtol=0, atol=1e-4)
-    assert compiled == [(), ((3, 64, 64),), ((3, 128, 128),), ((3, 192, 192),)]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES[:2])

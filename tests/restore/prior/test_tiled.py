@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from restore.errors import ParameterError
 from restore.prior import Denoiser, PriorInfo, TiledDenoiser, padded, tile_starts
-from restore.prior.tiled import Tiling, axis_windows, grid_phases
+from restore.prior.tiled import axis_windows, grid_phases
 
 
 class Blur:
@@ -124,16 +124,6 @@ def test_a_picture_is_divided_evenly():
     TiledDenoiser(inner, tile=64, overlap=16, max_batch=1)(torch.zeros(1, 3, 64, 100), torch.ones(1))
     # Three tiles of 64 would hold 192 columns.
     assert len(inner.batches) <= 3 and sum(shape[3] for shape in inner.batches) <= 100 + 3 * 16 + 2
-
-
-def test_full_tiles_are_taken_where_they_are_wanted_and_little_more_work():
-    tilings = [Tiling(PriorInfo("any", multiple_of=8, full_tiles=full), 512, 48) for full in (False, True)]
-    shapes = {size: [tiling.shape(*size) for tiling in tilings] for size in ((4000, 6000), (1080, 1920), (480, 6000))}
-    assert shapes[4000, 6000] == [(496, 512), (512, 512)]
-    assert shapes[1080, 1920][0] == shapes[1080, 1920][1] != (512, 512)
-    assert shapes[480, 6000][1] == shapes[480, 6000][0]
-    for band in tilings[1].bands(4000, 6000, 0.1):
-        assert all(0 <= place.top <= 4000 - 512 and 0 <= place.left <= 6000 - 512 for place in band)
 
 
 def test_a_fixed_size_network_sees_its_size_only():
