@@ -1,14 +1,16 @@
 """Speed on this machine: the convolution ceiling, the embedded prior's share of it, whole restorations, scaling.
 
 The ceiling is the best rate that a single 3x3 convolution of PyTorch (oneDNN) reaches here over widths of 64-256 and
-several sizes, in the same precision: measured, not taken from a data sheet. The prior is measured on the CPU. What
-"as shipped" is run by, `pellucid models bench` or `runtimes.py` has found before.
+several sizes, in the same precision: measured, not taken from a data sheet. The prior is measured on the CPU, in the
+same way: calls one after another. What "as shipped" is run by, `pellucid models bench` or `runtimes.py` has found
+before.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ceiling
 import common
 import grid
 import numpy as np
@@ -27,12 +30,13 @@ from torch import Tensor, nn
 
 from restore import Restorer
 from restore.prior import Denoiser
-from restore.timing import TASKS, side_by_side, time_tasks
+from restore.timing import TASKS, time_tasks
 
 SIZE = 256
 MEGAPIXELS = (1, 4, 12, 24)
 MEMORY_LIMIT_GIB = 3.0
 SHARE_WANTED = 0.8
+TURN_SECONDS = 0.3
 PARTS = ("prior", "tasks", "scaling")
 RUNS = ("torch:fp32", "torch:bf16", "torch-compile:bf16", "openvino:bf16", "openvino:int8")
 AS_SHIPPED, CONVOLUTIONS = "as shipped", "its convolutions alone, PyTorch, bf16"
@@ -83,7 +87,7 @@ def time_prior(options: Any, shipped: Denoiser, picture: Tensor) -> tuple[list[c
     computed = {name: grid.computed_in(run) for name, run in {**ready, AS_SHIPPED: shipped}.items()}
     computed[CONVOLUTIONS] = "bf16"
     level = torch.full((1,), grid.SIGMA)
-    medians = side_by_side({label: partial(run, x, level) for label, run in runs.items()}, options.rounds)
+    medians = in_turns({label: partial(run, x, level) for label, run in runs.items()}, options.rounds)
     again = grid.measure_ceilings(loaded.network, device)  # a busy moment must not lower the ceiling
     ceilings = {name: max(best, again[name], key=lambda found: found.rate) for name, best in ceilings.items()}
     title = f"The prior at {SIZE}x{SIZE} ({flops / 1e9:.1f} GFLOP), medians of {options.rounds} rounds side by side"
@@ -95,6 +99,13 @@ def time_prior(options: Any, shipped: Denoiser, picture: Tensor) -> tuple[list[c
         prior.add(label, 1e3 * seconds, rate, computed[label], None if best is None else 100.0 * rate / best.rate)
     notes = [f"{name} is not here: {why}" for name, why in missing.items()]
     return [grid.ceiling_table(ceilings, device), prior], [*notes, *verdicts(shares, computed, shipped.info.runtime)]
+
+
+def in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of a call of each. A turn is many calls, one after another, as a restoration makes them and as
+    the ceiling is measured: a single call finds its weights, and the threads, where another run left them."""
+    turns = [{name: ceiling.median(run, TURN_SECONDS) for name, run in runs.items()} for _ in range(rounds)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in runs}
 
 
 def verdicts(shares: dict[str, float | None], computed: dict[str, str], runtime: str) -> list[str]:

@@ -237,6 +237,10 @@ class TiledCall:
         """Blend in the answer [C, h, w] of the next tile in order."""
         place = self._places[self.added]
         self.added += 1
+        if len(self) == 1 and self._out is None:
+            height, width = self._x.shape[2:]
+            self._out = answer[None, :, :height, :width].to(self._x.device, torch.float32)
+            return
         if self._out is None:
             self._out = torch.zeros_like(self._x, dtype=torch.float32, requires_grad=False)
         height, width = self.shape
@@ -297,6 +301,9 @@ class TiledDenoiser:
         call = self.tiling.cut(x, sigma)
         for first in range(0, len(call), self.max_batch):
             tiles = [call.tile(i) for i in range(first, min(first + self.max_batch, len(call)))]
-            for answer in self.denoiser(torch.cat([t for t, _ in tiles]), torch.cat([s for _, s in tiles])):
+            together = (
+                tiles[0] if len(tiles) == 1 else (torch.cat([t for t, _ in tiles]), torch.cat([s for _, s in tiles]))
+            )
+            for answer in self.denoiser(*together):
                 call.add(answer)
         return call.result()
