@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from restore.errors import OutOfMemoryError
@@ -104,9 +103,8 @@ class AdaptiveTiles:
 
     def _answer(self, call: TiledCall, count: int) -> Exception | None:
         """Denoise the next tiles; an error is returned, not raised."""
-        tiles = [call.tile(i) for i in range(call.added, call.added + count)]
         try:
-            answers = self._denoiser(torch.cat([t for t, _ in tiles]), torch.cat([s for _, s in tiles]))
+            answers = self._denoiser(*call.next(count))
         except Exception as error:
             return error.with_traceback(None)
         for answer in answers:

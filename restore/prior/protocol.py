@@ -83,8 +83,8 @@ class Denoiser(Protocol):
     """A prior: E[x0 | x0 + sigma n = x].
 
     Called with x [N, C, H, W] float32, range [-1, 1] plus noise, and sigma [N] float32 (one noise level a row);
-    returns a tensor like x. H and W are multiples of `info.multiple_of`. A row's answer does not depend on the
-    other rows.
+    returns a tensor like x, which is the caller's: samplers write into it. H and W are multiples of
+    `info.multiple_of`. A row's answer does not depend on the other rows.
     """
 
     @property

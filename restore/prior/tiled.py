@@ -233,8 +233,15 @@ class TiledCall:
         part = self._x[place.row : place.row + 1, :, place.top : place.top + height, place.left : place.left + width]
         return reflect_pad(part, height, width), self._sigma[place.row : place.row + 1]
 
+    def next(self, most: int) -> tuple[Tensor, Tensor]:
+        """x [n, C, h, w] and sigma [n] of the tiles to be answered next, `most` of them or fewer."""
+        tiles = [self.tile(i) for i in range(self.added, min(self.added + most, len(self)))]
+        if len(tiles) == 1:
+            return tiles[0]
+        return torch.cat([x for x, _ in tiles]), torch.cat([sigma for _, sigma in tiles])
+
     def add(self, answer: Tensor) -> None:
-        """Blend in the answer [C, h, w] of the next tile in order."""
+        """Blend in the answer [C, h, w] of the next tile in order; that of a lone tile is handed on as it is."""
         place = self._places[self.added]
         self.added += 1
         if len(self) == 1 and self._out is None:
@@ -299,11 +306,7 @@ class TiledDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoise x [N, C, H, W] float32, any H and W, with sigma [N] float32."""
         call = self.tiling.cut(x, sigma)
-        for first in range(0, len(call), self.max_batch):
-            tiles = [call.tile(i) for i in range(first, min(first + self.max_batch, len(call)))]
-            together = (
-                tiles[0] if len(tiles) == 1 else (torch.cat([t for t, _ in tiles]), torch.cat([s for _, s in tiles]))
-            )
-            for answer in self.denoiser(*together):
+        while not call.done:
+            for answer in self.denoiser(*call.next(self.max_batch)):
                 call.add(answer)
         return call.result()
