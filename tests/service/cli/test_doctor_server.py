@@ -11,6 +11,12 @@ from service.protection.keys import Scope, add
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PELLUCID_DATA_DIR", str(tmp_path / "data"))
+    disk_with(monkeypatch, free=2**40)
+
+
+def disk_with(monkeypatch: pytest.MonkeyPatch, *, free: int) -> None:
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(doctor_server.shutil, "disk_usage", lambda path: usage)
 
 
 def found() -> dict[str, tuple[str, str]]:
@@ -31,8 +37,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = type("Usage", (), {"free": 2**20})
-    monkeypatch.setattr(doctor_server.shutil, "disk_usage", lambda path: usage)
+    disk_with(monkeypatch, free=2**20)
     assert found()["data folder"][0] == "warning"
 
 
