@@ -37,6 +37,17 @@ def test_wider_network_answers_the_same(
     torch.testing.assert_close(new(*call), old(*call), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{"middle": 3}, {"blocks": (1, 2)}, {"blocks": (2, 1), "channels": (10, 14)}])
+def test_deeper_network_answers_the_same_and_its_new_blocks_are_trained(
+    settings: dict[str, Any], call: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    old, new = network(0), network(1, **settings)
+    adopt(new, old)
+    torch.testing.assert_close(new(*call), old(*call), atol=1e-5, rtol=1e-4)
+    new(*call).square().mean().backward()
+    assert all(block.conv2.weight.grad.any() for stage in (*new.down, new.bottom, *new.up) for block in stage)
+
+
 def test_new_channels_are_trained(call: tuple[torch.Tensor, torch.Tensor]) -> None:
     new = network(1, channels=(8, 20))
     adopt(new, network(0))
@@ -61,8 +72,7 @@ def test_blocks_keep_what_their_modulation_did_where_it_was_the_same_at_every_le
     ("settings", "message"),
     [
         ({"channels": (8, 8)}, "too many for"),
-        ({"blocks": (2, 1)}, "have no layer"),
-        ({"middle": 2}, "have no layer"),
+        ({"channels": (8, 12, 16), "blocks": (1, 1, 1)}, "have no layer"),
         ({"blocks": (1, 0)}, "layers too many"),
         ({"patch": 1}, "too many for"),
     ],
