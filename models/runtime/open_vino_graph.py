@@ -52,6 +52,8 @@ def compile_request(data: bytes, name: str, hint: str, threads: int) -> Any:
         model = core.read_model(data, b"")
         _fuse_quantisation(module, model)
         _fuse_modulation(module, model)
+        _unshuffle(module, model)
+        _convolve_unshuffled(module, model)
         return core.compile_model(model, "CPU", settings).create_infer_request()
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -97,3 +99,64 @@ def _fuse_modulation(module: Any, model: Any) -> None:
             same = operations.group_convolution(half, ones, [1, 1], [0, 0], [0, 0], [1, 1])
             for reader in readers:
                 reader.replace_source_output(same.output(0))
+
+
+def _unshuffle(module: Any, model: Any) -> None:
+    """Have pixels moved into channels by the operation made for it.
+
+    The export of a pixel-unshuffle is a chain of reshapes around a transposition, with sizes computed in every call.
+    """
+    for node in model.get_ordered_ops():
+        order = node.input_value(1).get_node() if node.get_type_name() == "Transpose" else None
+        if order is None or order.get_type_name() != "Constant" or list(order.get_data()) != [0, 1, 3, 5, 2, 4]:
+            continue
+        _, channels, _, *sides = (_length(side) for side in node.get_input_partial_shape(0))
+        block = sides[0]
+        source, target = _beyond_reshapes(node)
+        if block is None or channels is None or sides[2] != block:
+            continue
+        if _channels(source) == channels and _channels(target) == channels * block**2:
+            target.replace(module.opset13.space_to_depth(source, "depth_first", block).output(0))
+
+
+def _convolve_unshuffled(module: Any, model: Any) -> None:
+    """Have a convolution that reads every pixel once, its stride the size of its kernel, read them from channels.
+
+    Once pixels are moved into channels it is one of single pixels: both together take two thirds of its time (with
+    `_unshuffle` the embedded prior's 26.9 ms -> 26.3 in bfloat16, 512x512 pixels 104.6 -> 102.0; two cores with AMX).
+    """
+    operations = module.opset13
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Convolution" or node.input_value(1).get_node().get_type_name() != "Constant":
+            continue
+        kernel = node.input_value(1).get_node().get_data()
+        sizes, block = {*kernel.shape[2:], *node.get_strides()}, kernel.shape[-1]
+        padded = any([*node.get_pads_begin(), *node.get_pads_end()])
+        if kernel.ndim != 4 or sizes != {block} or block == 1 or padded or {*node.get_dilations()} != {1}:
+            continue
+        pixels = operations.space_to_depth(node.input_value(0), "blocks_first", block)
+        weights = kernel.transpose(0, 2, 3, 1).reshape(len(kernel), -1, 1, 1)
+        same = operations.convolution(pixels, np.ascontiguousarray(weights), [1, 1], [0, 0], [0, 0], [1, 1])
+        node.output(0).replace(same.output(0))
+
+
+def _beyond_reshapes(node: Any) -> tuple[Any, Any]:
+    """What is reshaped for a node, before and after which it is alone, and what its answer is reshaped to."""
+    source, target = node.input_value(0), node.output(0)
+    while source.get_node().get_type_name() == "Reshape":
+        source = source.get_node().input_value(0)
+    while True:
+        reshapes = [r.get_node() for r in target.get_target_inputs() if r.get_node().get_type_name() == "Reshape"]
+        if len(reshapes) != 1:
+            return source, target
+        target = reshapes[0].output(0)
+
+
+def _channels(value: Any) -> int | None:
+    """Of a value that is a picture; None for others."""
+    shape = value.get_partial_shape()
+    return _length(shape[1]) if shape.rank.is_static and len(shape) == 4 else None
+
+
+def _length(side: Any) -> int | None:
+    return None if side.is_dynamic else side.get_length()

@@ -78,6 +78,71 @@ def test_other_splits_are_left_alone() -> None:
     assert "GroupConvolution" not in {node.get_type_name() for node in model.get_ordered_ops()}
 
 
+def kinds(model: Any) -> list[str]:
+    return [node.get_type_name() for node in model.get_ordered_ops()]
+
+
+def test_pixels_are_moved_into_channels_by_one_operation_without_another_answer(
+    tiny_graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = tiny_graph.SerializeToString()
+    model = openvino.Core().read_model(content, b"")
+    convolutions = [
+        node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution" and node.get_strides()[0] == 2
+    ]
+    assert convolutions and kinds(model).count("Transpose") == 1
+    open_vino_graph._unshuffle(openvino, model)
+    assert kinds(model).count("SpaceToDepth") == 1 and "Transpose" not in kinds(model)
+    open_vino_graph._convolve_unshuffled(openvino, model)
+    assert kinds(model).count("SpaceToDepth") == 1 + len(convolutions)
+    faster = answer(content)
+    monkeypatch.setattr(open_vino_graph, "_unshuffle", lambda *_: None)
+    monkeypatch.setattr(open_vino_graph, "_convolve_unshuffled", lambda *_: None)
+    np.testing.assert_allclose(faster, answer(content), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_every_block_is_unshuffled(block: int) -> None:
+    """Both ways of moving pixels into channels, next to what they stand for."""
+    x = torch.randn(2, 3, 4 * block, 2 * block)
+    kernel = torch.randn(5, 3, block, block)
+    operations = openvino.opset13
+    picture = operations.parameter([-1, 3, -1, -1], np.float32)
+    split = operations.reshape(picture, np.array([2, 3, 4, block, 2, block]), False)
+    moved = operations.transpose(split, np.array([0, 1, 3, 5, 2, 4]))
+    unshuffled = operations.reshape(moved, np.array([2, 3 * block**2, 4, 2]), False)
+    convolved = operations.convolution(picture, kernel.numpy(), [block] * 2, [0, 0], [0, 0], [1, 1])
+    model = openvino.Model([operations.result(unshuffled), operations.result(convolved)], [picture])
+    open_vino_graph._unshuffle(openvino, model)
+    open_vino_graph._convolve_unshuffled(openvino, model)
+    assert kinds(model).count("SpaceToDepth") == 2
+    answers = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x.numpy()])
+    torch.testing.assert_close(torch.tensor(answers[0]), torch.nn.functional.pixel_unshuffle(x, block))
+    wanted = torch.nn.functional.conv2d(x, kernel, stride=block)
+    torch.testing.assert_close(torch.tensor(answers[1]), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_other_transpositions_and_convolutions_are_left_alone() -> None:
+    operations = openvino.opset13
+    x = operations.parameter([-1, 4, -1, -1], np.float32)
+    split = operations.parameter([1, 4, -1, 2, -1, 3], np.float32)
+    moved = operations.transpose(split, np.array([0, 1, 3, 5, 2, 4]))
+    uneven = operations.reshape(moved, np.array([1, 24, -1, 1]), False)
+    ones = {size: np.ones((4, 4, size, size), np.float32) for size in (1, 2, 3)}
+    parts = [
+        operations.transpose(x, np.array([0, 2, 3, 1])),
+        uneven,
+        operations.convolution(x, ones[1], [1, 1], [0, 0], [0, 0], [1, 1]),
+        operations.convolution(x, ones[3], [2, 2], [0, 0], [0, 0], [1, 1]),
+        operations.convolution(x, ones[2], [2, 2], [1, 1], [0, 0], [1, 1]),
+        operations.convolution(x, ones[2], [2, 2], [0, 0], [0, 0], [2, 2]),
+    ]
+    model = openvino.Model([operations.result(part) for part in parts], [x, split])
+    open_vino_graph._unshuffle(openvino, model)
+    open_vino_graph._convolve_unshuffled(openvino, model)
+    assert "SpaceToDepth" not in kinds(model)
+
+
 def test_graphs_in_float_are_compiled_as_they_are(tiny_graph: onnx.ModelProto) -> None:
     model = openvino.Core().read_model(tiny_graph.SerializeToString(), b"")
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]
