@@ -29,7 +29,7 @@ from restore.prior import Denoiser
 from restore.sampling.driver import run
 from restore.sampling.protocol import Problem, RowNoise
 from restore.sampling.schedules import few_step_sigmas
-from restore.tasks.trust import MEAN_STEPS, SAMPLE_INFLATION, by_fidelity
+from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity
 
 #: Calls of the prior that DiffPIR makes: its paper's and deepinv's default, and its paper's fast setting.
 DIFFPIR_STEPS = (100, 20)
@@ -95,7 +95,7 @@ CASES = (
         2.55,
         lambda size, noise: Bicubic(4, size, noise),
         super_resolve,
-        MEAN_STEPS,
+        8,
         (1.0, 0.5),
     ),
     Case(
@@ -103,7 +103,7 @@ CASES = (
         2.55,
         lambda size, noise: Blur(KERNEL, boundary="reflect", noise=noise),
         deblur,
-        MEAN_STEPS,
+        8,
         (1.0, 0.5),
     ),
     Case("denoising, noise 50", 50.0, lambda size, noise: Identity(noise), denoise, 1, (7.0, 0.1)),

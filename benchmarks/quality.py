@@ -15,10 +15,9 @@ from typing import Any
 import common
 import plots
 
-from restore.tasks.trust import MEAN_STEPS
-
 #: Scripts, in the order they run.
 SCRIPTS = ("denoise", "super_resolution", "lowlight", "other_tasks")
+SUPER_RESOLUTION_CALLS = 8
 #: A table and a row of denoise.py.
 WHOLE_SET, CBM3D = "All 68 pictures", "CBM3D (literature)"
 
@@ -103,7 +102,7 @@ def super_resolution(tables: list[dict[str, Any]]) -> Iterator[Row]:
         if not table["title"].endswith("PSNR-Y"):
             continue
         rows = {row[0]: row[1:] for row in table["rows"]}
-        ours = rows[f"ours, {MEAN_STEPS} calls"]
+        ours = rows[f"ours, {SUPER_RESOLUTION_CALLS} calls"]
         name = table["title"].split(" (")[0]
         for scale, own, other in zip(table["columns"][1:], ours, rows["bicubic"], strict=True):
             yield f"super-resolution {scale}, {name}", "PSNR-Y", own, "bicubic", other

@@ -22,12 +22,10 @@ from PIL import Image
 from queueing import Kind
 from serving import serving
 
-from restore.tasks.trust import MEAN_STEPS
-
 IDLE_ROUNDS = 8
 
 
-#: Name, share of the arrivals, side of the picture, and what is asked: calls of one tile, or one call of several.
+#: Name, share of the arrivals, side of the picture, and what is asked: eight calls of one tile, or one call of several.
 ASKED: tuple[tuple[str, float, int, dict[str, str]], ...] = (
     ("small", 0.9, 24, {"task": "super-resolve", "scale": "4", "noise": "0"}),
     ("large", 0.1, 384, {"task": "denoise", "noise": "25"}),
@@ -122,7 +120,7 @@ def idle(address: str, name: str, share: float, side: int, fields: dict[str, str
                 stages = {stage: float(value) / 1e3 for stage, value in timing.items()}
                 found.append({"total": total, **stages})
     median = {key: statistics.median(each[key] for each in found) for key in found[0]}
-    steps = MEAN_STEPS if fields["task"] == "super-resolve" else 1
+    steps = 8 if fields["task"] == "super-resolve" else 1
     after_device = median["encode"]
     return Kind(
         name, share, steps, round(tiles / steps), median["restore"] / tiles,

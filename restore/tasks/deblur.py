@@ -11,7 +11,7 @@ from restore.sampling import few_step_sigmas
 from restore.tasks.noise_level import noise_level
 from restore.tasks.parameters import Parameters
 from restore.tasks.plan import Plan, Source
-from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity, usual_steps
+from restore.tasks.trust import SAMPLE_INFLATION, by_fidelity
 
 #: Rounding to 8 bits and what a kernel is never known better than, on the 0-255 scale.
 MISMATCH = 0.5
@@ -26,8 +26,8 @@ def deblur(source: Source, parameters: Parameters, prior: PriorInfo) -> Plan:
         )
     kernel = as_kernel(parameters.kernel)
     level, found = noise_level(source, parameters)
+    steps = parameters.steps or 8
     fidelity = parameters.effective_fidelity
-    steps = parameters.steps or usual_steps(fidelity)
     top, left = kernel.shape[-2] // 2, kernel.shape[-1] // 2
     height, width = source.image.shape[-2:]
     frame = (..., slice(top, top + height), slice(left, left + width))

@@ -18,14 +18,6 @@ SLACK, SAMPLE_SLACK = 16.0, 3.0
 #: 0.132. Where pixels or colours are missing and the others exact, it does harm: strokes to fill in 0.046 without and
 #: 0.050 with it, 70 % of the pixels 0.186 and 0.211, colours 0.326 and 0.334; there the slack has no effect.
 SAMPLE_INFLATION = -0.025
-#: Calls for a picture that was reduced or blurred, at fidelity 1 and below. An eighth call at fidelity 1 gains 0.001 to
-#: 0.004 dB (x4 and blur 1.6, both with noise 2.55; 12 pictures of CBSD68 and 28 held-out photographs).
-MEAN_STEPS, SAMPLE_STEPS = 7, 8
-
-
-def usual_steps(fidelity: float) -> int:
-    """Calls where nobody said how many."""
-    return MEAN_STEPS if fidelity == 1.0 else SAMPLE_STEPS
 
 
 def by_fidelity(

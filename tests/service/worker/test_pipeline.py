@@ -26,7 +26,7 @@ def test_a_ticket_becomes_a_result_and_a_report(worker):
     assert outcome["media_type"] == "image/png" and outcome["sha256"] == hashlib.sha256(data).hexdigest()
     assert set(outcome["outputs"]) == {"result"}
     effective = outcome["effective"]
-    assert effective["seed"] == 1 and effective["nfe"] == 7 and effective["prior"] == "cheap"
+    assert effective["seed"] == 1 and effective["nfe"] == 8 and effective["prior"] == "cheap"
     assert effective["found"]["noise"] == 20 and 0 < effective["residual"] < 128
     assert set(outcome["metrics"]) == {"decode", "restore", "encode", "nfe"}
     assert outcome["degraded"] == "" and outcome["warnings"] == []
@@ -95,7 +95,7 @@ def test_previews_are_small_jpegs_and_come_only_when_asked(worker):
     preview = worker.wait_for(asked, "preview")["data"]
     with Image.open(io.BytesIO(base64.b64decode(preview["b64"]))) as image:
         assert image.format == "JPEG" and max(image.size) == 512
-    assert preview["media_type"] == "image/jpeg" and 1 <= preview["step"] <= preview["steps"] == 7
+    assert preview["media_type"] == "image/jpeg" and 1 <= preview["step"] <= preview["steps"] == 8
     worker.succeed(silent)
     assert all(e["type"] != "preview" for e in worker.events(silent))
 
