@@ -31,29 +31,43 @@ class Best:
     Attributes:
         rate: GFLOP/s (two operations for every multiply-add).
         shape: at which it was.
+        flop: of a call.
+        run: calls it once more; None on a GPU.
     """
 
     rate: float
     shape: str
+    flop: float = 0.0
+    run: Callable[[], object] | None = None
 
 
-def measure(precision: str, seconds: float = 0.1) -> Best | None:
+def measure(precision: str) -> Best | None:
     """The best rate over widths and sizes; None when PyTorch cannot convolve in this precision here.
 
     Args:
         precision: one of `PRECISIONS`.
+    """
+    return next(iter(fastest(precision, 1)), None)
+
+
+def fastest(precision: str, count: int, seconds: float = 0.1) -> list[Best]:
+    """The fastest convolutions over widths and sizes, the best first; none when PyTorch cannot convolve so here.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        count: how many.
         seconds: spent on each shape.
     """
-    best: Best | None = None
+    found: list[Best] = []
     for prepare in CONVOLUTIONS[precision]:
         for width in WIDTHS:
             for side in SIDES:
                 # PyTorch built without oneDNN, or without this precision, has no such operator.
                 with suppress(RuntimeError, AttributeError):
-                    rate = 18.0 * width * width * side * side / median(prepare(width, side), seconds) / 1e9
-                    if best is None or rate > best.rate:
-                        best = Best(rate, f"{width} channels, {side}x{side}")
-    return best
+                    run, flop = prepare(width, side), 18.0 * width * width * side * side
+                    rate = flop / median(run, seconds) / 1e9
+                    found.append(Best(rate, f"{width} channels, {side}x{side}", flop, run))
+    return sorted(found, key=lambda best: best.rate, reverse=True)[:count]
 
 
 def measure_on_gpu(precision: str, widths: Sequence[int], device: torch.device, seconds: float = 0.03) -> Best | None:

@@ -64,12 +64,12 @@ class TrainingConfig:
     (0.01-0.8), a tenth above, so that a warm start from nothing works.
     """
 
-    channels: tuple[int, ...] = (96, 192, 256)
+    channels: tuple[int, ...] = (96, 192, 320)
     blocks: tuple[int, ...] = (2, 2, 2)
-    middle: int = 2
+    middle: int = 4
     unshuffle: int = 2
-    activation: str = "silu"
-    modulation: str = "blocks"
+    activation: str = "hardswish"
+    modulation: str = "levels"
     batch: int = 32
     patch: int = 64
     shrink: float = 1.0

@@ -35,7 +35,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--teacher", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder of weights whose answers are learned; see --mismatch and --distilled.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,256.")
+@click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,320.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
 @click.option("--middle", type=_POSITIVE, help="Residual blocks at the bottom.")
 @click.option("--unshuffle", type=_POSITIVE, help="The first level has so many times fewer pixels a side.")

@@ -64,7 +64,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click
         try:
             numbers = tuple(int(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of whole numbers such as 96,192,256", param, ctx)
+            self.fail(f"{value!r} is no list of whole numbers such as 96,192,320", param, ctx)
         if min(numbers) < 1:
             self.fail(f"{value!r} holds a number below 1", param, ctx)
         return numbers
