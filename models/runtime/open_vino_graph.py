@@ -124,6 +124,7 @@ def _convolve_unshuffled(module: Any, model: Any) -> None:
 
     Once pixels are moved into channels it is one of single pixels: both together take two thirds of its time (with
     `_unshuffle` the embedded prior's 26.9 ms -> 26.3 in bfloat16, 512x512 pixels 104.6 -> 102.0; two cores with AMX).
+    Its input must then be a multiple of the stride, as it is in pictures padded to a prior's `multiple_of`.
     """
     operations = module.opset13
     for node in model.get_ordered_ops():
@@ -141,7 +142,7 @@ def _convolve_unshuffled(module: Any, model: Any) -> None:
 
 
 def _beyond_reshapes(node: Any) -> tuple[Any, Any]:
-    """What is reshaped for a node, before and after which it is alone, and what its answer is reshaped to."""
+    """What is reshaped, once or more often, to a node's input, and what its answer is reshaped to in the end."""
     source, target = node.input_value(0), node.output(0)
     while source.get_node().get_type_name() == "Reshape":
         source = source.get_node().input_value(0)
