@@ -175,6 +175,8 @@ class Trainer:
             is told (`TrainingConfig.mismatch`), instead of the clean patch, and elsewhere
             (`TrainingConfig.distilled`). Samplers call a prior at levels that are noise in name only, and need it to
             smooth there as much as it is told to.
+        told_teacher: folder of weights whose answers are to be learned elsewhere, instead of the teacher's: the better
+            a network is at the noise that it is told, the worse it may be at other noise.
 
     Raises:
         ValueError: the weights to start from are of a network of another shape.
@@ -187,6 +189,7 @@ class Trainer:
         config: TrainingConfig,
         init: Path | None = None,
         teacher: Path | None = None,
+        told_teacher: Path | None = None,
     ) -> None:
         self.photographs, self.out, self.config = photographs, out, config
         torch.manual_seed(config.seed)
@@ -203,9 +206,8 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         if init is not None:
             adopt(self.model, DenoisingUNet.from_pretrained(init))
-        self.teacher = None if teacher is None else DenoisingUNet.from_pretrained(teacher).to(config.device)
-        if self.teacher is not None:
-            self.teacher.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.teacher = None if teacher is None else self._frozen(teacher)
+        self.told_teacher = self.teacher if told_teacher is None else self._frozen(told_teacher)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = self._optimizers()
         self.step = 0
@@ -217,6 +219,10 @@ class Trainer:
             self._resume(out / "state.pt")
         self.forward = torch.compile(self.model) if config.compile else self.model
         out.mkdir(parents=True, exist_ok=True)
+
+    def _frozen(self, weights: Path) -> DenoisingUNet:
+        network: DenoisingUNet = DenoisingUNet.from_pretrained(weights).to(self.config.device)
+        return network.requires_grad_(False).to(memory_format=torch.channels_last)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         config = self.config
@@ -293,26 +299,25 @@ class Trainer:
     @torch.no_grad()
     def _taught(self, images: Tensor, sigma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Patches and what is to be answered to them: where noise and level do not match, what the teacher answers,
-        to half of those patches after they were reduced and enlarged again; elsewhere, its answer as far as
-        `distilled` says. A teacher that errs by more than the noise that it was told has nothing to teach about that
-        patch."""
-        if self.teacher is None:
-            return images, images
-        count = mismatched_patches(self.config, len(images))
+        to half of those patches after they were reduced and enlarged again; elsewhere, as far as `distilled` says, what
+        the teacher of noise as told answers. A teacher that errs by more than the noise that it was told has nothing
+        to teach about that patch."""
+        count = mismatched_patches(self.config, len(images)) if self.teacher is not None else 0
+        distilled = self.config.distilled if self.told_teacher is not None else 0.0
         images = images.clone()
         if count:
             factor = 0.5 if self.step % 2 else 0.25
             small = F.interpolate(images[:count:2], scale_factor=factor, mode="bicubic", antialias=True)
             images[:count:2] = F.interpolate(small, images.shape[-2:], mode="bicubic").clamp(-1.0, 1.0)
         target = images.clone()
-        taught = len(images) if self.config.distilled > 0.0 else count
-        if taught:
-            told = sigma[:taught].view(-1, 1, 1, 1)
-            answers = self.teacher(images[:taught] + told * noise[:taught], sigma[:taught]).float().clamp(-1.0, 1.0)
-            share = torch.full_like(told, self.config.distilled)
-            share[:count] = 1.0
-            errs = (answers - images[:taught]).square().mean((1, 2, 3), keepdim=True).sqrt()
-            target[:taught].lerp_(answers, share * (errs < told))
+        parts = ((self.teacher, slice(0, count), 1.0), (self.told_teacher, slice(count, None), distilled))
+        for teacher, rows, share in parts:
+            if teacher is None or share == 0.0 or not len(images[rows]):
+                continue
+            clean, told = images[rows], sigma[rows].view(-1, 1, 1, 1)
+            answers = teacher(clean + told * noise[rows], sigma[rows]).float().clamp(-1.0, 1.0)
+            errs = (answers - clean).square().mean((1, 2, 3), keepdim=True).sqrt()
+            target[rows].lerp_(answers, share * (errs < told))
         return images, target
 
     def run(self) -> Iterator[dict[str, Any]]:

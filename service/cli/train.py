@@ -34,6 +34,8 @@ _SHARE = click.FloatRange(0.0, 1.0)
               help="Folder of weights to start a new run from, such as another run's ema/.")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder of weights whose answers are learned; see --mismatch and --distilled.")  # fmt: skip
+@click.option("--told-teacher", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of weights whose answers --distilled is about, instead of --teacher.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=Numbers(), help="Of each resolution level, such as 96,192,320.")
 @click.option("--blocks", type=Numbers(), help="Residual blocks of each level and direction, such as 2,2,2.")
@@ -48,7 +50,7 @@ _SHARE = click.FloatRange(0.0, 1.0)
               help="Every other patch is scaled down by a factor from this to 1.")  # fmt: skip
 @click.option("--synthetic", type=_SHARE, help="Share of patches of flat, saturated or synthetic areas.")
 @click.option("--mismatch", type=_SHARE, help="Share of patches with another noise than is told; with --teacher.")
-@click.option("--distilled", type=_SHARE, help="Weight of the teacher's answers elsewhere; with --teacher.")
+@click.option("--distilled", type=_SHARE, help="Weight of a teacher's answers elsewhere.")
 @click.option("--grey", type=_SHARE, help="Share of patches whose noise is the same in every channel.")
 @click.option("--lr", type=_ABOVE_ZERO, help="Learning rate.")
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), help="Of the hidden convolutions.")
@@ -75,6 +77,7 @@ def train(
     resume: bool,
     init: Path | None,
     teacher: Path | None,
+    told_teacher: Path | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -104,8 +107,8 @@ def train(
     )
     if config.mismatch > 0 and teacher is None:
         raise click.UsageError("--mismatch needs a --teacher: clean patches as answers make a worse prior")
-    if config.distilled > 0 and teacher is None:
-        raise click.UsageError("--distilled needs a --teacher")
+    if config.distilled > 0 and teacher is None and told_teacher is None:
+        raise click.UsageError("--distilled needs a --teacher or a --told-teacher")
     if config.patch % (config.unshuffle * 2 ** (len(config.channels) - 1)):
         raise click.UsageError("--patch must be divisible by the factor between the picture and the last level")
     if len(config.channels) != len(config.blocks):
@@ -117,7 +120,7 @@ def train(
     if not any(min(picture.shape[:2]) >= config.patch for picture in photographs.train):
         raise click.UsageError(f"no photograph in {data} is as large as a patch of {config.patch} pixels; see --patch")
     try:
-        trainer = Trainer(photographs, out, config, init, teacher)
+        trainer = Trainer(photographs, out, config, init, teacher, told_teacher)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     run(trainer, quiet)

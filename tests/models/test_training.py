@@ -146,6 +146,25 @@ def test_teacher_is_answered_elsewhere_as_far_as_is_wanted(folder: Path, tmp_pat
     assert loss(0.5) == pytest.approx(0.25 * loss(0.0), rel=0.2)
 
 
+def test_told_teacher_answers_where_the_noise_is_as_told(folder: Path, tmp_path: Path) -> None:
+    photographs = Photographs.load(folder, holdout=8)
+    config = TrainingConfig(**TINY, mismatch=0.5, distilled=1.0)
+    teachers = []
+    for number in range(2):
+        trainer = Trainer(photographs, tmp_path / str(number), TrainingConfig(**TINY, seed=number))
+        trainer.ema.save_pretrained(tmp_path / f"weights{number}")
+        teachers.append(trainer.ema)
+    images, sigma = torch.rand(4, 3, 16, 16) - 0.5, torch.full((4,), 5.0)
+    noise = torch.randn_like(images)
+    for given, told in ((tmp_path / "weights1", teachers[1]), (None, teachers[0])):
+        taught = Trainer(photographs, tmp_path / "run", config, teacher=tmp_path / "weights0", told_teacher=given)
+        shown, target = taught._taught(images, sigma, noise)
+        for rows, teacher in ((slice(0, 2), teachers[0]), (slice(2, 4), told)):
+            answers = teacher(shown[rows] + 5.0 * noise[rows], sigma[rows]).float().clamp(-1.0, 1.0)
+            assert not torch.equal(target[rows], shown[rows])
+            assert torch.allclose(target[rows], answers, atol=1e-4)
+
+
 def test_teacher_that_errs_more_than_the_noise_is_not_followed(folder: Path, tmp_path: Path) -> None:
     photographs = Photographs.load(folder, holdout=8)
     config = TrainingConfig(**TINY, mismatch=1.0)
