@@ -172,7 +172,8 @@ def run(
                 raise CancelledError(f"cancelled after step {told}")
             done = next(work)
             if on_step is not None and done.step != told:
-                on_step(Progress(done.step - 1, done.steps, done.sigma, enlargement.preview(done.estimate)))
+                preview = enlargement.preview(done.estimate)
+                on_step(Progress(done.step - 1, done.steps, done.sigma, preview, done.fraction))
             told = done.step
     except StopIteration as stop:
         mean: Tensor = stop.value

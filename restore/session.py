@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,11 +60,12 @@ class Restoration:
         for index in range(self.settings.samples):
             noise = RowNoise(self.settings.seed, [index])
             problem = Problem(self.plan.y, self.plan.degradation, self.prior, noise, self._assumed)
-            self._moments.add((yield from passed_on(self.plan.sampler(problem), self._counted)))
+            self._moments.add((yield from passed_on(self.plan.sampler(problem), partial(self._counted, index))))
         return self._moments.mean
 
-    def _counted(self, call: DenoiserCall) -> DenoiserCall:
-        numbered = replace(call, step=self.calls, steps=call.steps * self.settings.samples)
+    def _counted(self, sample: int, call: DenoiserCall) -> DenoiserCall:
+        count = self.settings.samples
+        numbered = call.within(sample / count, (sample + 1) / count, self.calls, call.steps * count)
         self.calls += 1
         return numbered
 

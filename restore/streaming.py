@@ -210,7 +210,7 @@ def _restore_rows(
         if not bool(torch.isfinite(rows.sum())):
             raise NumericalError("the prior gave NaN or infinity; the noise level is likely out of range")
         if on_step is not None:
-            on_step(Progress(index, bands, float(sigma), rows))
+            on_step(Progress(index, bands, float(sigma), rows, (index + 1) / bands))
         for part, samples, alpha in waiting.pop(rows):
             core = stream.core(samples)
             blended = part if strength == 1.0 else torch.lerp(core, part, strength)

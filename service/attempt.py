@@ -126,18 +126,18 @@ class Attempt:
         self._post(await self._means.database(store.started, job.id, job.fence, data["device"], job.attempt))
 
     async def _progress(self, data: dict[str, Any]) -> None:
-        now, step, steps = time.monotonic(), data["step"], data["steps"]
+        now, fraction = time.monotonic(), data["fraction"]
         if now - self._reported < PROGRESS_SECONDS:
             return
-        eta = (now - self._begun) / step * (steps - step) if step else None
+        eta = (now - self._begun) / fraction * (1.0 - fraction) if fraction else None
         told = {
-            "step": step,
-            "steps": steps,
-            "fraction": round(step / steps, 4) if steps else 0.0,
+            "step": data["step"],
+            "steps": data["steps"],
+            "fraction": fraction,
             "eta_s": None if eta is None else round(eta, 2),
         }
         store, job = self._means.store, self.job
-        self._post(await self._means.database(store.progress, job.id, job.fence, step, steps, told))
+        self._post(await self._means.database(store.progress, job.id, job.fence, told))
         self._reported = time.monotonic()
 
     async def _preview(self, data: dict[str, Any]) -> None:

@@ -42,20 +42,26 @@ def coarse_to_fine(problem: Problem, grids: Sequence[Sequence[float]], solve: So
     for _ in grids[1:]:
         y, mask = sizes[-1]
         sizes.append(mask.halved(y))
-    total, done, start = sum(len(levels) for levels in grids), 0, problem.start
-    for levels in grids:
+    work = [len(levels) * size.numel() for levels, (size, _) in zip(grids, reversed(sizes), strict=True)]
+    total, start = sum(len(levels) for levels in grids), problem.start
+    for index, levels in enumerate(grids):
         y, mask = sizes.pop()
         sampling = solve(replace(problem, y=y, degradation=mask, start=start), levels)
-        answer = yield from passed_on(sampling, partial(_numbered, before=done, steps=total))
-        done += len(levels)
+        place = partial(
+            _within,
+            span=(sum(work[:index]) / sum(work), sum(work[: index + 1]) / sum(work)),
+            before=sum(map(len, grids[:index])),
+            steps=total,
+        )
+        answer = yield from passed_on(sampling, place)
         if sizes:
             start = partial(_enlarged, answer, *sizes[-1])
     return answer
 
 
-def _numbered(call: DenoiserCall, before: int, steps: int) -> DenoiserCall:
-    """Counted on from those `before`, of `steps` in all."""
-    return replace(call, step=before + call.step, steps=steps)
+def _within(call: DenoiserCall, span: tuple[float, float], before: int, steps: int) -> DenoiserCall:
+    """Counted on from those `before`, of `steps` in all; the calls at one size are `span` of the work."""
+    return call.within(*span, before + call.step, steps)
 
 
 def _enlarged(coarse: Tensor, y: Tensor, mask: Mask) -> Tensor:

@@ -22,12 +22,14 @@ class Progress:
         steps: how many calls the sampler makes in all.
         sigma: noise level of the call (the largest one of its rows), range [-1, 1].
         x0: the prior's answer [N, C, H, W]: a preview of the result.
+        fraction: how much of the sampler's work is done, 0 to 1.
     """
 
     step: int
     steps: int
     sigma: float
     x0: Tensor
+    fraction: float
 
 
 def run(
@@ -58,7 +60,7 @@ def run(
                     raise CancelledError(f"cancelled before step {call.step + 1} of {call.steps}")
                 x0 = _answer(denoiser, call)
                 if on_step is not None:
-                    on_step(Progress(call.step, call.steps, float(call.sigma.max()), x0.detach()))
+                    on_step(Progress(call.step, call.steps, float(call.sigma.max()), x0.detach(), call.fraction()))
                 del call  # a large picture's memory, needed by the data step
                 call, result = _advance(sampling, x0)
                 del x0

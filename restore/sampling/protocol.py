@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class DenoiserCall:
         step: index of this call, counted from 0.
         steps: how many calls this sampler makes in all.
         differentiate: the answer must carry the graph back to `x` (DPS, PiGDM).
+        span: which part of the sampler's work this call is, from and to, 0 to 1; None where all calls are alike.
     """
 
     x: Tensor
@@ -30,6 +31,17 @@ class DenoiserCall:
     step: int
     steps: int
     differentiate: bool = False
+    span: tuple[float, float] | None = None
+
+    def fraction(self, answered: float = 1.0) -> float:
+        """How much of the sampler's work is done, 0 to 1, when so much of this call is answered."""
+        start, end = self.span or (self.step / self.steps, (self.step + 1) / self.steps)
+        return min(start + answered * (end - start), 1.0)
+
+    def within(self, start: float, end: float, step: int, steps: int) -> DenoiserCall:
+        """This call, numbered anew, when all of its sampler's work is only the part from `start` to `end` of more."""
+        first, last = (start + self.fraction(answered) * (end - start) for answered in (0.0, 1.0))
+        return replace(self, step=step, steps=steps, span=(first, last))
 
 
 Sampling = Generator[DenoiserCall, Tensor, Tensor]

@@ -51,7 +51,7 @@ class PictureBar:
     def step(self, progress: Progress) -> None:
         """A step of it is done."""
         self._bar.set_description_str(f"{self._name} step {progress.step + 1}/{progress.steps}", refresh=False)
-        self._move(self._finished + (progress.step + 1) / progress.steps)
+        self._move(self._finished + progress.fraction)
 
     def done(self) -> None:
         """It is finished, or failed."""

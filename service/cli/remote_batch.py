@@ -138,8 +138,8 @@ class _Batch:
         return report
 
     def _moved(self, number: int, event: Any) -> None:
-        if event.type == "progress" and event.steps:
-            self._running[number] = event.step / event.steps
+        if event.type == "progress" and event.fraction is not None:
+            self._running[number] = event.fraction
             self._bar.show(self._finished, self._running.values())
 
     def _report(self, number: int) -> None:

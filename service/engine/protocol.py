@@ -41,7 +41,7 @@ class WorkerEvent:
 
     data by type:
         started: {"device"}
-        progress: {"step", "steps", "sigma"}
+        progress: {"step", "steps", "sigma", "fraction"}, of all the work, tiles of the call in hand included
         preview: {"media_type", "b64", "step", "steps"}
         warning: {"code", "message"}
         succeeded: the fields of `service.jobs.store.Outcome`

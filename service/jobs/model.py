@@ -106,6 +106,7 @@ class Job:
         fence: grows with each claim; a write with an older one is refused.
         cancel_requested: a running job was asked to stop.
         step, steps: denoiser calls answered, and to be made in all (0 until known).
+        fraction: of all the work that is done, 0 to 1; calls need not be alike, and parts of one count.
         outputs: role ("result", "uncertainty") -> blob reference, once it succeeded.
         media_type, width, height, sha256: of the result.
         effective: effective parameters, what was found, seed, prior and digest: the report of the restoration.
@@ -128,6 +129,7 @@ class Job:
     expires_at: datetime | None = None
     step: int = 0
     steps: int = 0
+    fraction: float = 0.0
     device: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
     media_type: str = ""

@@ -37,6 +37,7 @@ def job_from_row(row: Row[Any]) -> Job:
         expires_at=row.expires_at,
         step=row.step,
         steps=row.steps,
+        fraction=row.fraction,
         device=row.device,
         error=JobError(**row.error) if row.error else None,
         **outcome,

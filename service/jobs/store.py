@@ -176,8 +176,8 @@ class JobStore(Protocol):
         """A running job is on its device now: notes it, with a "started" event."""
         ...
 
-    def progress(self, job_id: str, fence: int, step: int, steps: int, data: dict[str, Any]) -> Event | None:
-        """Note how far a running job is, with a "progress" event that carries `data`."""
+    def progress(self, job_id: str, fence: int, data: dict[str, Any]) -> Event | None:
+        """Note how far a running job is, its `step`, `steps` and `fraction`, with a "progress" event of all `data`."""
         ...
 
     def succeed(self, job_id: str, fence: int, outcome: Outcome, retention_seconds: float) -> Job | None:

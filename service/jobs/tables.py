@@ -80,6 +80,7 @@ jobs = Table(
     Column("expires_at", Moment),
     Column("step", Integer, nullable=False, default=0),
     Column("steps", Integer, nullable=False, default=0),
+    Column("fraction", Float, nullable=False, server_default="0", comment="of all the work, 0 to 1"),
     Column("device", String(32), nullable=False, default=""),
     Column("last_event", Integer, nullable=False, default=0),
     Column("outcome", JSON, comment="of a succeeded job; see service.jobs.store.Outcome"),

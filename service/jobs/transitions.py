@@ -75,6 +75,7 @@ def _requeueing(where: ColumnElement[bool], **values: Any) -> ReturningUpdate[An
             lease_until=None,
             step=0,
             steps=0,
+            fraction=0.0,
             last_event=jobs.c.last_event + 1,
             **values,
         )
@@ -83,7 +84,7 @@ def _requeueing(where: ColumnElement[bool], **values: Any) -> ReturningUpdate[An
 
 
 NOTE, NOTE_HELD = _noting(ONE), _noting(HELD)
-NOTE_START, NOTE_PROGRESS = _noting(HELD, "device"), _noting(HELD, "step", "steps")
+NOTE_START, NOTE_PROGRESS = _noting(HELD, "device"), _noting(HELD, "step", "steps", "fraction")
 
 SUCCEED, FAIL, CANCEL = _ending(HELD, "outcome"), _ending(HELD, "error"), _ending(HELD)
 CANCEL_QUEUED, CANCEL_STOPPED = _ending(QUEUED_ONE), _ending(STOPPED)

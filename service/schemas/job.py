@@ -21,7 +21,7 @@ class Progress(Answered):
     steps: int = Field(ge=0)
     """Denoiser calls in all; 0 until known."""
     fraction: float = Field(ge=0.0, le=1.0)
-    """step / steps; 1 once the job has succeeded."""
+    """Of all the work that is done; calls need not be alike, and parts of one count. 1 once the job has succeeded."""
 
 
 class InputPicture(Answered):
@@ -146,7 +146,7 @@ class JobResource(Answered):
                 url=f"{path}/result", media_type=job.media_type, width=job.width, height=job.height,
                 sha256=job.sha256, b64=b64,
             )  # fmt: skip
-        fraction = 1.0 if done else min(job.step / job.steps, 1.0) if job.steps else 0.0
+        fraction = 1.0 if done else job.fraction
         return cls(
             id=job.id,
             state=job.state,

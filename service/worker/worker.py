@@ -247,11 +247,12 @@ class DeviceWorker:
         """After a batch: tell how far a job is; with all tiles of its call answered, let its sampler go on."""
         call, tiles = job.call, job.tiles
         assert call is not None and tiles is not None
-        now, done = time.monotonic(), call.step + tiles.added / len(tiles)
-        if now - job.told_at >= PROGRESS_SECONDS or done == call.steps:
+        now, step = time.monotonic(), call.step + tiles.done
+        if now - job.told_at >= PROGRESS_SECONDS or step == call.steps:
             job.told_at = now
-            told = {"step": int(done), "steps": call.steps, "sigma": float(call.sigma.max())}
-            self._emit(job, "progress", told | {"fraction": round(done / call.steps, 4)})
+            told = {"step": step, "steps": call.steps, "sigma": float(call.sigma.max())}
+            fraction = call.fraction(tiles.added / len(tiles))
+            self._emit(job, "progress", told | {"fraction": round(fraction, 4)})
         if tiles.done:
             x0 = tiles.result()
             if job.ticket.previews and now - job.shown_at >= PREVIEW_SECONDS:

@@ -108,9 +108,9 @@ class Running(Part):
             given = held(job_id, fence) | {"new_device": device}
             return append_event(connection, NOTE_START, given, "started", data, now)
 
-    def progress(self, job_id: str, fence: int, step: int, steps: int, data: dict[str, Any]) -> Event | None:
+    def progress(self, job_id: str, fence: int, data: dict[str, Any]) -> Event | None:
         with self._database.write(durable=False) as connection:
-            given = held(job_id, fence) | {"new_step": step, "new_steps": steps}
+            given = held(job_id, fence) | {f"new_{name}": data[name] for name in ("step", "steps", "fraction")}
             now = self._database.now(connection)
             return append_event(connection, NOTE_PROGRESS, given, "progress", data, now)
 

@@ -66,6 +66,8 @@ def test_small_pictures_come_first_and_calls_are_counted_through() -> None:
     x = run(coarse_to_fine(given, GRIDS, solve), denoiser, on_step=seen.append)
     assert denoiser.sides == [SIDE // 2] * 6 + [SIDE] * 6
     assert [p.step for p in seen] == list(range(12)) and {p.steps for p in seen} == {12}
+    # A call at half the size is a quarter of the work.
+    assert [p.fraction for p in seen] == pytest.approx([i / 30 for i in (*range(1, 7), *range(10, 31, 4))])
     known = given.degradation.known.expand_as(x)  # type: ignore[attr-defined]
     assert torch.equal(x[known], given.y[known])
 

@@ -78,6 +78,10 @@ class InProcessEngine:
             return
         if asked.get("burst"):
             raise RuntimeError("a bug of the engine")
+        for part in range(1, asked.get("parts", 0)):
+            await asyncio.sleep(asked.get("seconds", 0.0))
+            done = part / asked["parts"] / steps
+            yield WorkerEvent("progress", {"step": 0, "steps": steps, "sigma": 1.0, "fraction": done})
         for step in range(1, steps + 1):
             await asyncio.sleep(asked.get("seconds", 0.0))
             self.steps += 1
@@ -85,7 +89,8 @@ class InProcessEngine:
                 kind = "interrupted" if self.stopping else "canceled"
                 yield WorkerEvent(kind, {"reason": "stopped", "blame": False} if self.stopping else {})  # type: ignore[arg-type]
                 return
-            yield WorkerEvent("progress", {"step": step, "steps": steps, "sigma": 1.0 / step})
+            told = {"step": step, "steps": steps, "sigma": 1.0 / step, "fraction": step / steps}
+            yield WorkerEvent("progress", told)
             if ticket.previews:
                 data = {"media_type": "image/jpeg", "b64": "AAAA", "step": step, "steps": steps}
                 yield WorkerEvent("preview", data)

@@ -70,6 +70,25 @@ def test_watching_tells_progress_as_it_happens(serving: Open, new_job: New, run:
     run(test)
 
 
+def test_a_job_of_a_single_call_tells_how_much_of_it_is_done(serving: Open, new_job: New, run: Run) -> None:
+    async def test() -> None:
+        async with serving() as service:
+            new = new_job(service, parameters={"steps": 1, "parts": 40, "seconds": 0.02})
+            job_id = (await service.submit(new)).job.id
+            told: list[dict[str, Any]] = []
+            async for event in service.watch(job_id):
+                if event.type == "progress":
+                    told.append(event.data)
+                    stored = await asyncio.to_thread(service.store.get, job_id)
+                    assert stored is not None and stored.fraction >= event.data["fraction"]
+            within = [data for data in told if data["step"] == 0]
+            assert len(within) >= 2
+            assert all(a["fraction"] < b["fraction"] for a, b in pairwise(within))
+            assert all(0 < data["fraction"] < 1 and 0 < data["eta_s"] < 60 for data in within)
+
+    run(test)
+
+
 @pytest.mark.parametrize("code", [Code.NUMERICAL, Code.OUT_OF_MEMORY])
 def test_a_failure_is_stored_with_its_code(serving: Open, new_job: New, run: Run, code: Code) -> None:
     async def test() -> None:

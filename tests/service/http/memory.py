@@ -244,7 +244,7 @@ class MemoryService:
         def step(progress: Any) -> None:
             if self.store.jobs[job_id].cancel_requested:
                 stop.set()
-            data = {"step": progress.step + 1, "steps": progress.steps}
+            data = {"step": progress.step + 1, "steps": progress.steps, "fraction": progress.fraction}
             asyncio.run_coroutine_threadsafe(self._event(job_id, "progress", data), loop).result()
             self._on_step()
 

@@ -15,6 +15,7 @@ from service.jobs.sql import SqlJobStore
 from service.jobs.store import Outcome
 
 New = Callable[..., NewJob]
+TOLD = {"step": 1, "steps": 2, "fraction": 0.5}
 Hearing = Callable[[Callable[[list[Notice]], Awaitable[None]]], None]
 
 
@@ -53,7 +54,7 @@ def test_each_change_of_a_job_is_heard(
         steps: list[tuple[Kind, Callable[[], object]]] = [
             (Kind.WORK, lambda: None),
             (Kind.NEWS, lambda: (store.claim("w", 30, 1), store.started(job_id, 1, "cpu", 1))),
-            (Kind.NEWS, lambda: store.progress(job_id, 1, 1, 2, {})),
+            (Kind.NEWS, lambda: store.progress(job_id, 1, TOLD)),
             (Kind.NEWS, lambda: store.show(job_id, 1, {})),
             (Kind.WORK, lambda: store.release(job_id, 1, blame=False, retention_seconds=60)),
             (Kind.STOP, lambda: (store.claim("w", 30, 1), store.cancel(job_id, 60))),
@@ -73,7 +74,7 @@ def test_a_refused_write_tells_nothing(hearing: Hearing, store: SqlJobStore, new
         job_id = store.submit(new_job(), 10).job.id
         await until(lambda: Notice(Kind.WORK, job_id) in heard)
         heard.clear()
-        assert store.progress(job_id, 7, 1, 2, {}) is None
+        assert store.progress(job_id, 7, TOLD) is None
         other_id = store.submit(new_job(), 10).job.id  # notices keep their order
         await until(lambda: Notice(Kind.WORK, other_id) in heard)
         assert {notice.job_id for notice in heard} == {other_id}

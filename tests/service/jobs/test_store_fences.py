@@ -14,6 +14,8 @@ from service.jobs.store import Lease, Outcome
 New = Callable[..., NewJob]
 Ended = Callable[..., Outcome]
 
+TOLD = {"step": 1, "steps": 2, "fraction": 0.5}
+
 
 def claimed(store: SqlJobStore, new: NewJob, lease: float = 30) -> Job:
     store.submit(new, 10)
@@ -26,7 +28,7 @@ def writes(store: SqlJobStore, job: Job, ended: Outcome) -> dict[str, Callable[[
     at = (job.id, job.fence)
     return {
         "started": lambda: store.started(*at, "cpu", 1),
-        "progress": lambda: store.progress(*at, 1, 2, {}),
+        "progress": lambda: store.progress(*at, TOLD),
         "event": lambda: store.add_event(job.id, "warning", {}, job.fence),
         "preview": lambda: store.show(*at, {"b64": "AAAA"}),
         "succeed": lambda: store.succeed(*at, ended, 60),
@@ -133,7 +135,7 @@ def test_event_ids_rise_over_attempts_and_the_latest_preview_is_among_them(store
     store.started(job.id, 1, "cpu", 1)
     store.show(job.id, 1, {"b64": "AAAA"})
     store.show(job.id, 1, {"b64": "BBBB"})
-    store.progress(job.id, 1, 1, 2, {})
+    store.progress(job.id, 1, TOLD)
     found = [(event.id, event.type) for event in store.events(job.id)]
     assert found == [(1, "queued"), (2, "started"), (4, "preview"), (5, "progress")]
     assert store.events(job.id, after=3)[0].data == {"b64": "BBBB"}

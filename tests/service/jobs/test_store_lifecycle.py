@@ -47,10 +47,10 @@ def test_a_succeeded_job_keeps_its_outcome(store: SqlJobStore, new_job: New, out
     (job,) = store.claim("w", 30, 1)
     assert (job.state, job.attempt, job.fence) == (JobState.RUNNING, 1, 1)
     assert store.started(job.id, job.fence, "cuda:0", job.attempt)
-    assert store.progress(job.id, job.fence, 3, 8, {"step": 3, "steps": 8})
+    assert store.progress(job.id, job.fence, {"step": 3, "steps": 8, "fraction": 0.4})
     running = store.get(job.id)
     assert running is not None
-    assert (running.step, running.steps, running.device) == (3, 8, "cuda:0")
+    assert (running.step, running.steps, running.fraction, running.device) == (3, 8, 0.4, "cuda:0")
     ended = outcome()
     assert store.succeed(job.id, job.fence, ended, 3600)
     done = store.get(job.id)
