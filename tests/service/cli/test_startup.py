@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -31,6 +32,17 @@ def test_asking_for_help_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "LOADED\n" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_how_long_idle_threads_turn_is_set_before_pytorch_is_loaded(given: dict[str, str], turns: str) -> None:
+    probe = "import os, sys, service; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run([sys.executable, "-c", probe], env=kept | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == turns
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])
