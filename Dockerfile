@@ -24,7 +24,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY deploy/constraints.txt deploy/
 COPY service/__init__.py service/
 # First the dependencies, under an empty package: a change of the sources does not fetch them again.
-ARG EXTRAS="postgres,ray,s3"
+ARG EXTRAS="openvino,postgres,ray,s3"
 # Where pip looks besides PyPI, such as for PyTorch's wheels without CUDA, which make an image of less than half the size.
 ARG PIP_EXTRA_INDEX_URL=""
 RUN mkdir restore models \
@@ -83,3 +83,5 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/pellucid /opt/pellucid
+# The first start on a machine takes half a minute longer; everything after it half to two thirds of the time.
+ENV PELLUCID_BENCH=true

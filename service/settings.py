@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         "auto",
         description="what runs the priors, such as openvino:bf16; auto: the fastest that `pellucid models bench` found",
     )
+    bench: bool = Field(
+        False,
+        description="whether a worker that does not know yet which runtime is the fastest for its default prior finds "
+        "out before it is ready, half a minute once a machine; with the runtime auto",
+    )
     prior_memory: int | None = Field(
         None, ge=0, description="bytes that the loaded priors of a worker may take; half of its memory when not set"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from models.dead_leaves import dead_leaves
@@ -205,6 +206,34 @@ def remember(network: nn.Module, info: PriorInfo, device: torch.device | str, ro
     path = cache.folder("measurements") / _name(cache.fingerprint(network), device)
     cache.write_json(path, {**facts, **_circumstances(torch.device(device))})
     return chosen
+
+
+def find(
+    network: nn.Module,
+    info: PriorInfo,
+    device: torch.device | str = "cpu",
+    *,
+    on_step: Callable[[str], None] = lambda what: None,
+) -> str | None:
+    """What "auto" is for a network: what is remembered, or else what is measured now and remembered.
+
+    Processes that ask at the same time wait for the first one: two that measure at once find out how fast half of the
+    machine is.
+
+    Args:
+        network: see `measure`.
+        info: its facts.
+        device: where it runs.
+        on_step: told what is being done.
+
+    Raises:
+        RuntimeUnavailableError: the private folder cannot be written.
+    """
+    with FileLock(cache.folder("measurements") / "lock"):
+        known = remembered(network, device)
+        if known is not None:
+            return str(known["chosen"])
+        return remember(network, info, device, measure(network, info, device, on_step=on_step))
 
 
 def remembered(network: nn.Module, device: torch.device | str) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ class WorkerConfig:
     blob_url: str
     prior: str | None = None
     runtime: str = "auto"
+    bench: bool = False
     max_batch: int = 8
     tile: int | None = None
     threads: int | None = None

@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Run until told to stop, until the server is gone, or until the device is lost."""
-    _die_with_parent()
+    die_with_parent()
     # A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group: when to end is the server's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -46,6 +46,7 @@ def _work(config: WorkerConfig, source: int, sink: int) -> int:
     import torch
 
     from service.blobs import FsspecBlobStore
+    from service.worker.benching import find_runtime
     from service.worker.device import DeviceLostError
     from service.worker.worker import DeviceWorker
 
@@ -59,6 +60,8 @@ def _work(config: WorkerConfig, source: int, sink: int) -> int:
             os._exit(0)
 
     try:
+        if config.bench:
+            find_runtime(config)
         worker = DeviceWorker(config, FsspecBlobStore(config.blob_url), say)
         threading.Thread(target=_listen, args=(source, worker), daemon=True, name="listen").start()
         worker.warm_up()
@@ -90,7 +93,7 @@ def _listen(source: int, worker: Any) -> None:
     os._exit(0)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Where the kernel offers it, be killed when the server dies, even while a call into a library does not return."""
     if sys.platform != "linux":
         return

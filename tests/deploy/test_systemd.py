@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.runtime import cache
 from service.settings import Settings
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
@@ -32,9 +33,12 @@ def test_the_server_may_drain():
 
 
 def test_variables_are_settings():
-    named = set(
-        re.findall(r"^(?:Environment=)?(PELLUCID_\w+)=", UNIT + (FOLDER / "pellucid.env").read_text(), re.MULTILINE)
+    named = dict(
+        re.findall(
+            r"^(?:Environment=)?(PELLUCID_\w+)=(.*)$", UNIT + (FOLDER / "pellucid.env").read_text(), re.MULTILINE
+        )
     )
-    assert "PELLUCID_DATA_DIR" in named
-    assert named <= {f"PELLUCID_{name.upper()}" for name in Settings.model_fields}
-    assert directive("Environment").removeprefix("PELLUCID_DATA_DIR=") == f"/var/lib/{directive('StateDirectory')}"
+    assert named.keys() - {cache.VARIABLE} <= {f"PELLUCID_{name.upper()}" for name in Settings.model_fields}
+    assert named["PELLUCID_DATA_DIR"] == f"/var/lib/{directive('StateDirectory')}"
+    # A folder inside: /var/cache/pellucid itself is a link where the user is a dynamic one.
+    assert named[cache.VARIABLE] == f"/var/cache/{directive('CacheDirectory')}/runtimes"
