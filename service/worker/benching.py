@@ -12,23 +12,32 @@ from service.worker.config import WorkerConfig
 
 logger = logging.getLogger(__name__)
 
+#: Longest that a start waits for it: on a machine that is so busy, what was measured would say little.
+LIMIT_SECONDS = 180.0
+
 
 def find_runtime(config: WorkerConfig) -> None:
     """Measure it where nobody knows yet, in a process of its own: what measuring takes of memory is given back.
 
-    When it cannot be found out, the log says why, and "auto" stays what it is.
+    When it is not found out within `LIMIT_SECONDS`, the log says why, "auto" stays what it is, and the next start tries
+    again.
     """
     if config.runtime != "auto" or config.loader:
         return
     threads = {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads)}
-    done = subprocess.run(
-        [sys.executable, "-m", "service.worker.benching", json.dumps(config.to_json())],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env={**os.environ, **threads},
-    )  # fmt: skip
-    if done.returncode == 0:
-        logger.info("the fastest runtime here is %s", done.stdout.strip(), extra={"device": config.device})
-        return
-    why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "service.worker.benching", json.dumps(config.to_json())],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS,
+            env={**os.environ, **threads},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        why = f"it took more than {LIMIT_SECONDS:.0f} seconds"
+    else:
+        if done.returncode == 0:
+            logger.info("the fastest runtime here is %s", done.stdout.strip(), extra={"device": config.device})
+            return
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     logger.warning("which runtime is the fastest here was not found out: %s", why, extra={"device": config.device})
 
 

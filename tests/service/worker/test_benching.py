@@ -12,6 +12,7 @@ import pytest
 
 from models.registry import open_prior
 from models.runtime import measuring
+from service.worker import benching
 from service.worker.benching import find_runtime
 from service.worker.config import WorkerConfig
 from service.worker.priors import Priors
@@ -76,6 +77,14 @@ def test_what_was_not_found_out_is_said(
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / cache))
     find_runtime(WorkerConfig("cpu", "", prior=prior, bench=True))
     assert "was not found out" in caplog.text and why in caplog.text
+
+
+def test_a_start_does_not_wait_for_ever(
+    places: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(benching, "LIMIT_SECONDS", 0.2)
+    find_runtime(CONFIG)
+    assert "it took more than" in caplog.text and not measurements(places)
 
 
 def test_a_runtime_that_was_asked_for_is_not_looked_for(places: Path) -> None:
