@@ -109,6 +109,8 @@ def train(
         raise click.UsageError("--mismatch needs a --teacher: clean patches as answers make a worse prior")
     if config.distilled > 0 and teacher is None and told_teacher is None:
         raise click.UsageError("--distilled needs a --teacher or a --told-teacher")
+    if told_teacher is not None and config.distilled == 0:
+        raise click.UsageError("--told-teacher needs --distilled, which says how much its answers count")
     if config.patch % (config.unshuffle * 2 ** (len(config.channels) - 1)):
         raise click.UsageError("--patch must be divisible by the factor between the picture and the last level")
     if len(config.channels) != len(config.blocks):

@@ -50,6 +50,8 @@ def test_training_can_be_used_and_resumed(run: Run, photographs: Path, picture: 
         (["--budget", "1m", "--decay", "2m"], "--decay"),
         (["--channels", "4,4", "--blocks", "1"], "same number of levels"),
         (["--mismatch", "0.1"], "needs a --teacher"),
+        (["--distilled", "0.5"], "needs a --teacher or a --told-teacher"),
+        (["--told-teacher", WEIGHTS / "photo"], "needs --distilled"),
         (["--patch", "512"], "as large as a patch"),
         (["--data", "nowhere"], "nowhere"),
         (["--init", WEIGHTS / "photo", *SMALL], "too many for"),
