@@ -21,8 +21,9 @@ export function progressWords(one) {
     return one.position ? `Queued: ${one.position} ${one.position === 1 ? "job" : "jobs"} ahead` : "Queued: next in line";
   }
   if (one.state !== "running") return stateWords(one);
-  if (!one.step) return "Started";
-  return [`Step ${one.step} of ${one.steps}`, one.eta === null ? "" : remaining(one.eta)].filter(Boolean).join(", ");
+  if (!one.fraction) return "Started";
+  const done = one.step ? `Step ${one.step} of ${one.steps}` : stateWords(one);
+  return [done, one.eta === null ? "" : remaining(one.eta)].filter(Boolean).join(", ");
 }
 
 /** What came out, in one line. */
