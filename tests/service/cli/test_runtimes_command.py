@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import onnxruntime
@@ -30,6 +31,15 @@ def test_bench_shows_the_table_and_auto_follows_it(run, tiny_prior, tmp_path, mo
     done = run("models", "bench", f"{tiny_prior}/", "--rounds", 3, "--runtimes", "torch:fp32", "-q")
     assert done.exit_code == 0 and "auto" not in done.stdout and not done.stderr
     assert done.stdout.splitlines()[1].split()[:3][::2] == ["torch:fp32", "1.00"]
+
+
+def test_a_process_that_exports_says_nothing_but_its_own(tiny_prior, tmp_path):
+    command = [sys.executable, "-c", "from service.cli.main import main; main()"]
+    out = tmp_path / "prior.onnx"
+    done = subprocess.run(
+        [*command, "models", "export", f"{tiny_prior}/", out], capture_output=True, text=True, check=True
+    )
+    assert out.exists() and not done.stderr
 
 
 def test_export_writes_the_file_and_its_report_and_replaces_only_when_told(run, tiny_prior, tmp_path):
