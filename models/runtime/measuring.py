@@ -208,13 +208,7 @@ def remember(network: nn.Module, info: PriorInfo, device: torch.device | str, ro
     return chosen
 
 
-def find(
-    network: nn.Module,
-    info: PriorInfo,
-    device: torch.device | str = "cpu",
-    *,
-    on_step: Callable[[str], None] = lambda what: None,
-) -> str | None:
+def find(network: nn.Module, info: PriorInfo, device: torch.device | str = "cpu") -> str | None:
     """What "auto" is for a network: what is remembered, or else what is measured now and remembered.
 
     Processes that ask at the same time wait for the first one: two that measure at once find out how fast half of the
@@ -224,7 +218,6 @@ def find(
         network: see `measure`.
         info: its facts.
         device: where it runs.
-        on_step: told what is being done.
 
     Raises:
         RuntimeUnavailableError: the private folder cannot be written.
@@ -233,7 +226,7 @@ def find(
         known = remembered(network, device)
         if known is not None:
             return str(known["chosen"])
-        return remember(network, info, device, measure(network, info, device, on_step=on_step))
+        return remember(network, info, device, measure(network, info, device))
 
 
 def remembered(network: nn.Module, device: torch.device | str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -43,13 +44,14 @@ def coarse_to_fine(problem: Problem, grids: Sequence[Sequence[float]], solve: So
         y, mask = sizes[-1]
         sizes.append(mask.halved(y))
     work = [len(levels) * size.numel() for levels, (size, _) in zip(grids, reversed(sizes), strict=True)]
+    done = [part / sum(work) for part in accumulate(work, initial=0)]
     total, start = sum(len(levels) for levels in grids), problem.start
     for index, levels in enumerate(grids):
         y, mask = sizes.pop()
         sampling = solve(replace(problem, y=y, degradation=mask, start=start), levels)
         place = partial(
             _within,
-            span=(sum(work[:index]) / sum(work), sum(work[: index + 1]) / sum(work)),
+            span=(done[index], done[index + 1]),
             before=sum(map(len, grids[:index])),
             steps=total,
         )

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,10 @@ class Supervisor:
             self._be("broken" if broken else "restarting", f"{reason}; started again after {pause:g} s")
             await asyncio.sleep(pause)
 
+    def told(self) -> WorkerConfig:
+        """What the next process is told: one that takes the place of another measures nothing, for jobs wait."""
+        return replace(self.config, bench=self.config.bench and self.restarts == 0)
+
     async def _one_life(self) -> str:
         """Start the process and listen until it has ended; says in public words why."""
         # The package may lie beside the current folder only, and -m must find it.
@@ -168,7 +173,7 @@ class Supervisor:
         )  # fmt: skip
         self._process, self._suspects = process, set()
         try:
-            self._send({"do": "start", "config": self.config.to_json()})
+            self._send({"do": "start", "config": self.told().to_json()})
             reason, kind = await self._listen(process)
         finally:
             with contextlib.suppress(ProcessLookupError):

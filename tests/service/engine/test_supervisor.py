@@ -54,6 +54,13 @@ def quick(monkeypatch):
     monkeypatch.setattr(supervisor, "BREAKER_SECONDS", 0.05)
 
 
+def test_only_the_first_process_looks_for_the_fastest_runtime():
+    keeper = Supervisor(WorkerConfig("cpu", "", bench=True), 1.0, lambda report: None, lambda: None)
+    assert keeper.told().bench
+    keeper.restarts = 1
+    assert not keeper.told().bench and keeper.config.bench
+
+
 def test_each_death_in_a_row_doubles_the_pause_and_the_fifth_opens_the_breaker():
     found, restarts = pauses(["dies"] * 7)
     closed = [("restarting", pause) for pause in (0.001, 0.002, 0.004, 0.004)]
